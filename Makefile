@@ -1,0 +1,42 @@
+# `make train` and `make test` work from a bare clone: they make an environment in .venv first, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Tests are many small compilations: one process a core, each with one thread, beats threads in one process.
+JOBS ?= auto
+
+.PHONY: help train test lint clean
+
+help:
+	@echo "make train   train the MNIST example (configs/mnist.toml) into runs/mnist"
+	@echo "make test    check style and types, then run the tests"
+	@echo "make lint    style and types alone"
+	@echo "make clean   remove the environment and what runs have written"
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "jaxconv needs Python 3.11 or newer, and $(PYTHON) is older: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp per set of packages: a second call installs nothing unless the requirements have changed.
+$(VENV)/.examples: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable ".[examples]"
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	@touch $@ $(VENV)/.examples
+
+train: $(VENV)/.examples
+	$(BIN)/python -m examples.train --config configs/mnist.toml --out runs/mnist
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+test: lint
+	$(BIN)/python -m pytest -n $(JOBS)
+
+clean:
+	rm -rf $(VENV) runs build dist

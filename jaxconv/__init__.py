@@ -1,0 +1,3 @@
+"""Convolution for JAX with PyTorch's meaning."""
+
+from jaxconv.functional import conv2d as conv2d

@@ -1,0 +1,179 @@
+"""PyTorch's initial distributions as JAX initialisers: functions of (key, shape, dtype).
+
+Shapes are PyTorch's: (out, in, *kernel_size) for a plain weight and (in, out / groups, *kernel_size) for a transposed
+one. PyTorch takes axis 1 times the kernel's size as fan_in and axis 0 times it as fan_out *for both*, so a transposed
+layer's "fan_in" counts its output channels; so do these functions.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax.nn.initializers import Initializer, variance_scaling
+
+from jaxconv import _spec
+
+__all__ = [
+    "calculate_gain",
+    "conv_bias_init",
+    "conv_weight_init",
+    "kaiming_normal",
+    "kaiming_uniform",
+    "xavier_normal",
+    "xavier_uniform",
+]
+
+_GAINS = {
+    "linear": 1.0,
+    "sigmoid": 1.0,
+    "tanh": 5 / 3,
+    "relu": math.sqrt(2),
+    "leaky_relu": None,  # depends on its slope
+    "selu": 3 / 4,
+}
+_FANS = ("fan_in", "fan_out")
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """The factor by which a standard deviation is scaled before a nonlinearity, `torch.nn.init.calculate_gain`.
+
+    Args:
+        nonlinearity: `"linear"`, `"sigmoid"`, `"tanh"`, `"relu"`, `"leaky_relu"` or `"selu"`.
+        param: the negative slope of `"leaky_relu"`, 0.01 where it is None.
+
+    Returns:
+        The gain; sqrt(2 / (1 + slope^2)) for `"leaky_relu"`.
+
+    Raises:
+        ValueError: an unknown nonlinearity.
+
+    Example:
+        >>> from jaxconv import init
+        >>> round(init.calculate_gain("leaky_relu", 1.0), 6)
+        1.0
+    """
+    gain = _GAINS[_spec.one_of("nonlinearity", nonlinearity, tuple(_GAINS))]
+    return math.sqrt(2 / (1 + (0.01 if param is None else param) ** 2)) if gain is None else gain
+
+
+def kaiming_uniform(a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Initializer:
+    """Uniform within ±gain * sqrt(3 / fan), `torch.nn.init.kaiming_uniform_` (He et al., 2015).
+
+    Args:
+        a: negative slope of the rectifier that follows, for `"leaky_relu"`.
+        mode: `"fan_in"` keeps the variance of the forward pass, `"fan_out"` that of the backward pass.
+        nonlinearity: as for `calculate_gain`.
+
+    Returns:
+        An initialiser of weights of PyTorch's shapes.
+
+    Example:
+        >>> import jax
+        >>> from jaxconv import init
+        >>> init.kaiming_uniform(nonlinearity="relu")(jax.random.key(0), (33, 16, 3, 5)).shape
+        (33, 16, 3, 5)
+    """
+    return _kaiming(a, mode, nonlinearity, "uniform")
+
+
+def kaiming_normal(a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Initializer:
+    """Normal with standard deviation gain / sqrt(fan), `torch.nn.init.kaiming_normal_` (He et al., 2015).
+
+    The arguments are those of `kaiming_uniform`.
+
+    Example:
+        >>> import jax
+        >>> from jaxconv import init
+        >>> init.kaiming_normal(mode="fan_out", nonlinearity="relu")(jax.random.key(0), (8, 4, 3, 3)).shape
+        (8, 4, 3, 3)
+    """
+    return _kaiming(a, mode, nonlinearity, "normal")
+
+
+def xavier_uniform(gain: float = 1.0) -> Initializer:
+    """Uniform within ±gain * sqrt(6 / (fan_in + fan_out)), `torch.nn.init.xavier_uniform_` (Glorot & Bengio, 2010).
+
+    Example:
+        >>> import jax
+        >>> from jaxconv import init
+        >>> init.xavier_uniform()(jax.random.key(0), (8, 4, 3, 3)).shape
+        (8, 4, 3, 3)
+    """
+    return _scaled(gain, "fan_avg", "uniform")
+
+
+def xavier_normal(gain: float = 1.0) -> Initializer:
+    """Normal with standard deviation gain * sqrt(2 / (fan_in + fan_out)), `torch.nn.init.xavier_normal_`.
+
+    Example:
+        >>> import jax
+        >>> from jaxconv import init
+        >>> init.xavier_normal()(jax.random.key(0), (8, 4, 3, 3)).shape
+        (8, 4, 3, 3)
+    """
+    return _scaled(gain, "fan_avg", "normal")
+
+
+def conv_weight_init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+    """A convolution's initial weight in PyTorch: uniform within ±1 / sqrt(fan_in).
+
+    `torch.nn.Conv*d.reset_parameters` calls `kaiming_uniform_` with a = sqrt(5), so gain^2 = 2 / (1 + 5) and the bound
+    is sqrt(3 * gain^2 / fan_in) = 1 / sqrt(fan_in), with fan_in = shape[1] * prod(kernel_size) for plain and for
+    transposed weights.
+
+    Args:
+        key: a JAX random key.
+        shape: the weight's shape.
+        dtype: its dtype.
+
+    Returns:
+        The weight.
+
+    Example:
+        >>> import jax
+        >>> from jaxconv import init
+        >>> weight = init.conv_weight_init(jax.random.key(0), (33, 16, 3, 5))
+        >>> bool(abs(weight).max() <= (16 * 3 * 5) ** -0.5)
+        True
+    """
+    return _CONV_WEIGHT(key, shape, dtype)
+
+
+def conv_bias_init(
+    key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32, *, weight_shape: Sequence[int]
+) -> jax.Array:
+    """A convolution's initial bias in PyTorch: uniform within ±1 / sqrt(fan_in), the fan of its weight.
+
+    Args:
+        key: a JAX random key.
+        shape: the bias's shape, (out_channels,).
+        dtype: its dtype.
+        weight_shape: the shape of the layer's weight, which sets the bound.
+
+    Returns:
+        The bias.
+
+    Example:
+        >>> import jax
+        >>> from jaxconv import init
+        >>> bias = init.conv_bias_init(jax.random.key(0), (33,), weight_shape=(33, 16, 3, 5))
+        >>> bool(abs(bias).max() <= (16 * 3 * 5) ** -0.5)
+        True
+    """
+    bound = 1 / math.sqrt(math.prod(weight_shape[1:]))
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+def _kaiming(a: float, mode: str, nonlinearity: str, distribution: Literal["uniform", "normal"]) -> Initializer:
+    gain = calculate_gain(nonlinearity, a)
+    return _scaled(gain, _spec.one_of("mode", mode, _FANS), distribution)
+
+
+def _scaled(gain: float, mode: Any, distribution: Literal["uniform", "normal"]) -> Initializer:
+    # variance = gain^2 / fan; in_axis and out_axis say which axes of PyTorch's shape the fans are read from.
+    return variance_scaling(gain**2, mode, distribution, in_axis=1, out_axis=0)
+
+
+_CONV_WEIGHT = kaiming_uniform(a=math.sqrt(5))
