@@ -7,12 +7,15 @@ This file knows no arrays and imports no JAX. The arguments of a call are parsed
 import difflib
 import functools
 import math
+import numbers
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular", "symmetric")
+# A mirror or an edge has no transposed convolution in PyTorch or elsewhere; wrapping around has.
+TRANSPOSED_PADDING_MODES = ("zeros", "circular")
 DATA_FORMATS = ("channels_first", "channels_last")
 
 # Parsed calls that are remembered; a network has a few hundred distinct ones.
@@ -108,8 +111,13 @@ def integer(name: str, value: object, minimum: int | None = None) -> int:
     return value
 
 
-def per_axis(name: str, value: object, rank: int, minimum: int | None = None) -> tuple[int, ...]:
-    """`value` as `rank` ints: an int or a sequence of one stands for all axes, as in PyTorch."""
+def per_axis(
+    name: str, value: object, rank: int, minimum: int | None = None, *, one_for_all: bool = True
+) -> tuple[int, ...]:
+    """`value` as `rank` ints: an int stands for all axes, and so does a sequence of one unless `one_for_all` is off.
+
+    PyTorch takes a sequence of one for the arguments of a convolution, but not for the size of a kernel.
+    """
     if type(value) is int:
         return (integer(name, value, minimum),) * rank
     if isinstance(value, str) or not isinstance(value, Sequence):
@@ -117,7 +125,7 @@ def per_axis(name: str, value: object, rank: int, minimum: int | None = None) ->
             return (integer(name, value, minimum),) * rank
         except TypeError:
             raise TypeError(f"{name} must be an int or a tuple of {_ints(rank)}, got {_show(value)}") from None
-    if len(value) not in (1, rank):
+    if len(value) != rank and not (one_for_all and len(value) == 1):
         raise ValueError(f"{name} must be an int or a tuple of {_ints(rank)}, got {_show(value)}")
     numbers = tuple(integer(f"{name}[{i}]", v) for i, v in enumerate(value))
     if minimum is not None and min(numbers) < minimum:
@@ -220,7 +228,7 @@ def check_pads(mode: str, pads: Pads, size: Sequence[Size] | None = None) -> Non
 def check_dtypes(**dtypes: Any) -> None:
     """Refuses arrays of different dtypes, and of dtypes that convolution is not defined for."""
     (first, dtype), *rest = ((name, d) for name, d in dtypes.items() if d is not None)
-    if dtype.kind not in "iufcV" or dtype.names:  # V: the extended floats, bfloat16 among them
+    if getattr(dtype, "kind", "") not in tuple("iufcV"):  # V: the extended floats, bfloat16 among them
         raise TypeError(
             f"{first} has dtype {dtype}, and a convolution needs numbers; convert it, for example "
             f"{first}.astype('float32')"
@@ -233,15 +241,21 @@ def check_dtypes(**dtypes: Any) -> None:
             )
 
 
-def _uncached_where_symbolic(function: Callable) -> Callable:
-    """Remembers the results of `function`, except of calls with symbolic sizes, which have no order to hash by."""
-    cached = functools.lru_cache(_CACHE_SIZE)(function)
+def is_static(*shapes: Sequence[Size] | None) -> bool:
+    """Whether all sizes are numbers; under `jax.export` some may be symbolic dimensions."""
+    return all(type(n) is int for shape in shapes if shape is not None for n in shape)
 
-    @functools.wraps(function)
-    def call(rank: int, input_shape: tuple, *arguments):
-        if all(type(n) is int for n in input_shape):
-            return cached(rank, input_shape, *arguments)
-        return function(rank, input_shape, *arguments)
+
+def _remembered(parse: Callable) -> Callable:
+    """`parse`, which begins with (rank, shape), with its results remembered.
+
+    Symbolic sizes are left out: they cannot be compared with those of another program, as looking one up would.
+    """
+    cached = functools.lru_cache(_CACHE_SIZE)(parse)
+
+    @functools.wraps(parse)
+    def call(rank: int, shape: tuple, *arguments):
+        return (cached if is_static(shape) else parse)(rank, shape, *arguments)
 
     return call
 
@@ -268,7 +282,7 @@ def parse_conv(rank, input_shape, weight_shape, bias_shape, stride, padding, dil
     )
 
 
-@_uncached_where_symbolic
+@_remembered
 def _conv_spec(
     rank, input_shape, weight_shape, bias_shape, strides, padding, dilations, groups, mode, data_format
 ) -> ConvSpec:
@@ -290,13 +304,201 @@ def _conv_spec(
     return spec
 
 
-def split_shape(name: str, shape: Sequence[Size], rank: int, data_format: str) -> tuple[Size, tuple[Size, ...]]:
+def check_grad_output(spec: ConvSpec, x_shape, w_shape, y_shape) -> None:
+    """Refuses a `grad_output` that is not of the shape of the convolution's output."""
+    _, size = split_shape("input", x_shape, spec.rank, spec.data_format)
+    size = spec.output_size(size, w_shape[2:])
+    inner = (w_shape[0], *size) if spec.data_format == "channels_first" else (*size, w_shape[0])
+    expected = (*x_shape[: -spec.rank - 1], *inner)
+    if tuple(y_shape) != expected:
+        raise ValueError(
+            f"grad_output must have the shape of the output, {expected} for an input of shape {tuple(x_shape)} and a "
+            f"weight of shape {tuple(w_shape)}, got shape {tuple(y_shape)}"
+        )
+
+
+@dataclass(frozen=True)
+class TransposedSpec:
+    """A transposed convolution: the op `input` of the convolution `spec`, for images of `size`.
+
+    Attributes:
+        spec: the convolution that it is the transpose of.
+        size: spatial size of the result.
+        extension: how many zeros follow its argument along each spatial axis; not 0 only where a circular result
+            has more output_padding than padding and so room for another step of the convolution.
+    """
+
+    spec: ConvSpec
+    size: tuple[Size, ...]
+    extension: tuple[int, ...]
+
+
+def parse_conv_transpose(
+    rank,
+    input_shape,
+    weight_shape,
+    bias_shape,
+    stride,
+    padding,
+    output_padding,
+    groups,
+    dilation,
+    output_size,
+    mode,
+    data_format,
+) -> TransposedSpec:
+    """What a call of conv_transpose{rank}d asks for, from its arguments and the shapes of its arrays.
+
+    Raises:
+        TypeError: an argument of a wrong kind.
+        ValueError: an argument or a shape that cannot be; the message names it, its value and a remedy.
+    """
+    return _transposed_spec(
+        rank,
+        input_shape,
+        weight_shape,
+        bias_shape,
+        per_axis("stride", stride, rank, 1),
+        parse_transposed_padding(padding, rank),
+        per_axis("output_padding", output_padding, rank, 0),
+        integer("groups", groups, 1),
+        per_axis("dilation", dilation, rank, 1),
+        parse_output_size(output_size),
+        one_of("padding_mode", mode, TRANSPOSED_PADDING_MODES),
+        one_of("data_format", data_format, DATA_FORMATS),
+    )
+
+
+def parse_output_size(output_size: object) -> tuple[Size, ...] | None:
+    """`output_size` as a tuple."""
+    if output_size is None:
+        return None
+    if isinstance(output_size, str) or not isinstance(output_size, Sequence):
+        raise TypeError(f"output_size must be a tuple of ints, got {_show(output_size)}")
+    return tuple(n if _is_symbolic(n) else integer("output_size", n) for n in output_size)
+
+
+def parse_transposed_padding(padding: object, rank: int) -> tuple[int, ...] | Pads:
+    """`padding` of a transposed convolution, which has no 'same'."""
+    if isinstance(padding, str):
+        raise TypeError(
+            f"padding of a transposed convolution must be an int or a tuple of {_ints(rank)}, got {padding!r}; "
+            "the size of the result is chosen by output_size"
+        )
+    parsed = parse_padding(padding, rank)
+    assert not isinstance(parsed, str)
+    return parsed
+
+
+@_remembered
+def _transposed_spec(
+    rank,
+    input_shape,
+    weight_shape,
+    bias_shape,
+    strides,
+    padding,
+    output_padding,
+    groups,
+    dilations,
+    output_size,
+    mode,
+    data_format,
+) -> TransposedSpec:
+    channels, size = split_shape("input", input_shape, rank, data_format)
+    in_channels, per_group, *kernel = check_weight(weight_shape, rank, "in_channels, out_channels / groups")
+    check_groups(groups, in_channels=in_channels)
+    if channels != in_channels:
+        raise ValueError(
+            f"input has {channels} channels, and a transposed weight of shape {weight_shape} needs {in_channels}; got "
+            f"input of shape {input_shape} with data_format={data_format!r}"
+        )
+    check_bias(bias_shape, per_group * groups)
+    pads = resolve_pads(padding, kernel, dilations)
+    if any(p < 0 for pair in pads for p in pair):
+        raise ValueError(f"padding must not be negative, got {pads}; a larger result is asked for by output_padding")
+
+    # Each input position stamps its dilated kernel onto a sheet of this size; padding cuts the sheet at its ends.
+    sheet = [(n - 1) * s + d * (k - 1) + 1 for n, k, s, d in zip(size, kernel, strides, dilations, strict=True)]
+    least = tuple(n - low - high for n, (low, high) in zip(sheet, pads, strict=True))
+    if output_size is not None:
+        batch_axes = len(input_shape) - rank
+        output_padding = _output_padding(output_size, least, strides, batch_axes, data_format)
+    else:
+        check_output_padding(output_padding, strides, dilations)
+    result = tuple(n + p for n, p in zip(least, output_padding, strict=True))
+    if any(isinstance(n, int) and n < 1 for n in result):
+        raise ValueError(
+            f"padding {pads} leaves an output of size {result} of the {tuple(sheet)} positions that an input of size "
+            f"{size} and a kernel of size {tuple(kernel)} make; use less padding"
+        )
+
+    # The convolution whose transpose this is has pads (low, high - output_padding): with them an image of the size
+    # of the result gives just as many positions as the input has. The high pad may be negative. A circular one may
+    # not, since a crop would change what is wrapped around: there the convolution may have positions to spare, and
+    # the input is extended to them by zeros.
+    ends = [high - p for (_, high), p in zip(pads, output_padding, strict=True)]
+    if mode == "circular":
+        ends = [max(end, 0) for end in ends]
+    spec = ConvSpec(
+        strides,
+        tuple((low, end) for (low, _), end in zip(pads, ends, strict=True)),
+        dilations,
+        groups,
+        mode,
+        data_format,
+    )
+    if mode == "circular":
+        check_pads(mode, spec.pads, result)
+    full = spec.output_size(result, kernel)
+    extension = tuple(f - n if mode == "circular" else 0 for f, n in zip(full, size, strict=True))
+    return TransposedSpec(spec, result, extension)
+
+
+def check_output_padding(output_padding, strides, dilations) -> None:
+    """Refuses an output_padding with room for another step of the convolution."""
+    if any(p >= max(s, d) for p, s, d in zip(output_padding, strides, dilations, strict=True)):
+        raise ValueError(
+            f"output_padding must be smaller than stride or dilation along each axis, got {output_padding} with "
+            f"stride {strides} and dilation {dilations}"
+        )
+
+
+def _output_padding(output_size, least, strides, batch_axes: int, data_format: str) -> tuple[Size, ...]:
+    """The output_padding that gives `output_size`, the sizes of the result along the spatial or along all axes."""
+    rank = len(least)
+    wanted = output_size
+    if len(wanted) == rank + batch_axes:
+        wanted = wanted[batch_axes:] if data_format == "channels_first" else wanted[batch_axes - 1 : -1]
+    if len(wanted) != rank:
+        raise ValueError(
+            f"output_size must have {rank} entries, one per spatial axis, or {rank + batch_axes}, one per axis of the "
+            f"input, got {output_size}"
+        )
+    most = tuple(n + s - 1 for n, s in zip(least, strides, strict=True))
+    if any(_is_less(n, low) or _is_less(high, n) for n, low, high in zip(wanted, least, most, strict=True)):
+        raise ValueError(f"output_size must lie between {least} and {most} for this input, got {tuple(wanted)}")
+    return tuple(n - low for n, low in zip(wanted, least, strict=True))
+
+
+def _is_symbolic(n: object) -> bool:
+    """Whether `n` is a symbolic dimension: no int, but with the arithmetic of one."""
+    return hasattr(n, "__floordiv__") and not isinstance(n, numbers.Number) and not hasattr(n, "__index__")
+
+
+def _is_less(a: Size, b: Size) -> bool:
+    return isinstance(a, int) and isinstance(b, int) and a < b
+
+
+def split_shape(
+    name: str, shape: Sequence[Size], rank: int, data_format: str, of: str = "convolution"
+) -> tuple[Size, tuple[Size, ...]]:
     """The channels and the spatial sizes of a shape, batched or not; refuses another rank or an empty image."""
     if len(shape) not in (rank + 1, rank + 2):
         spatial = ("L", "H, W", "D, H, W")[rank - 1]
         inner = f"C, {spatial}" if data_format == "channels_first" else f"{spatial}, C"
         raise ValueError(
-            f"{name} of a {rank}-D convolution must have shape (N, {inner}) or ({inner}), got shape {tuple(shape)}"
+            f"{name} of a {rank}-D {of} must have shape (N, {inner}) or ({inner}), got shape {tuple(shape)}"
         )
     tail = tuple(shape[-rank - 1 :])
     channels, size = (tail[0], tail[1:]) if data_format == "channels_first" else (tail[-1], tail[:-1])
@@ -354,6 +556,112 @@ def check_fit(spec: ConvSpec, size: Sequence[Size], kernel: Sequence[int]) -> No
 
 
 # ---------------------------------------------------------------------------------------------------------------
+# Patches and padding
+# ---------------------------------------------------------------------------------------------------------------
+
+# `pad` has PyTorch's names for its modes.
+PAD_MODES = ("constant", "reflect", "replicate", "circular", "symmetric")
+
+
+def parse_shape(name: str, shape: object) -> tuple[Size, ...]:
+    """A shape given as an argument."""
+    if isinstance(shape, str) or not isinstance(shape, Sequence):
+        raise TypeError(f"{name} must be a tuple of ints, got {_show(shape)}")
+    return tuple(n if _is_symbolic(n) else integer(f"{name}[{i}]", n, 0) for i, n in enumerate(shape))
+
+
+def axis(name: str, value: object, ndim: int) -> int:
+    """The number of an axis, which may be counted from the end."""
+    number = integer(name, value)
+    if not -ndim <= number < ndim:
+        raise ValueError(f"{name} must be an axis of the input, from {-ndim} to {ndim - 1}, got {number}")
+    return number % ndim
+
+
+def parse_unfold(shape, dtype, kernel_size, dilation, padding, stride) -> tuple[ConvSpec, tuple[int, ...]]:
+    """The convolution whose patches `unfold` takes, and the size of a patch."""
+    spec, kernel = _patches(dtype, kernel_size, dilation, padding, stride)
+    channels, size = split_shape("input", shape, 2, "channels_first")
+    if channels == 0:
+        raise ValueError(f"input must have channels, got shape {tuple(shape)}; only the batch may have size 0")
+    check_fit(spec, size, kernel)
+    return spec, kernel
+
+
+def parse_fold(shape, dtype, output_size, kernel_size, dilation, padding, stride):
+    """The convolution whose patches `fold` adds up, the size of its images, and the size of a patch."""
+    spec, kernel = _patches(dtype, kernel_size, dilation, padding, stride)
+    size: tuple[Size, ...]
+    if isinstance(output_size, Sequence) and any(_is_symbolic(n) for n in output_size):
+        size = parse_shape("output_size", output_size)
+    else:
+        size = per_axis("output_size", output_size, 2, 1, one_for_all=False)
+    check_fit(spec, size, kernel)
+    rows, columns = spec.output_size(size, kernel)
+    if len(shape) not in (2, 3) or shape[-2] == 0 or shape[-2] % math.prod(kernel) or shape[-1] != rows * columns:
+        raise ValueError(
+            f"input must have shape (N, C * {math.prod(kernel)}, {rows * columns}) or without N, for patches of "
+            f"{kernel[0]} x {kernel[1]} positions at {rows} x {columns} places, got shape {tuple(shape)}"
+        )
+    return spec, size, kernel
+
+
+def _patches(dtype, kernel_size, dilation, padding, stride) -> tuple[ConvSpec, tuple[int, ...]]:
+    if dtype.kind in "iu":
+        raise TypeError(f"input must be of floats or complex numbers, got {dtype}; use input.astype('float32')")
+    kernel = per_axis("kernel_size", kernel_size, 2, 1, one_for_all=False)
+    dilations = per_axis("dilation", dilation, 2, 1, one_for_all=False)
+    pads = tuple((p, p) for p in per_axis("padding", padding, 2, 0, one_for_all=False))
+    return ConvSpec(per_axis("stride", stride, 2, 1, one_for_all=False), pads, dilations), kernel
+
+
+def parse_pad(shape, dtype, pad, mode, value) -> tuple[Pads, str]:
+    """The (low, high) amounts of all axes that a call of `pad` asks for, and the padding mode."""
+    one_of("mode", mode, PAD_MODES)
+    if isinstance(pad, str) or not isinstance(pad, Sequence):
+        raise TypeError(f"pad must be a tuple of ints, the last axis first, got {_show(pad)}")
+    amounts = [integer(f"pad[{i}]", p) for i, p in enumerate(pad)]
+    axes = len(amounts) // 2
+    if len(amounts) % 2 or axes > len(shape):
+        raise ValueError(
+            f"pad must hold a (low, high) pair for each of at most {len(shape)} axes, the last axis first, "
+            f"got {len(amounts)} numbers"
+        )
+    pairs = list(zip(amounts[::2], amounts[1::2], strict=True))[::-1]
+    widths = ((0, 0),) * (len(shape) - axes) + tuple(pairs)
+    if mode == "constant":
+        if isinstance(value, complex) and dtype.kind != "c":
+            raise TypeError(f"value must be real where input has dtype {dtype}, got {value!r}")
+        for axis, (n, (low, high)) in enumerate(zip(shape, widths, strict=True)):
+            if isinstance(n, int) and min(n + low, n + high, n + low + high, n + min(low, 0) + min(high, 0)) < 0:
+                raise ValueError(f"pad crops more than there is: {(low, high)} of axis {axis}, which has size {n}")
+        return widths, "zeros"
+    if value:
+        raise ValueError(f"value is for mode='constant', got value={value!r} with mode={mode!r}; leave it out")
+    _check_pad_mode(shape, dtype, axes, mode)
+    check_pads(mode, tuple(pairs), shape[len(shape) - axes :])
+    for axis, (n, (low, high)) in enumerate(zip(shape, widths, strict=True)):
+        least = 0 if mode == "circular" or axis < len(shape) - axes else 1
+        if isinstance(n, int) and n + low + high < least:
+            raise ValueError(f"pad leaves nothing of axis {axis}: {(low, high)} of size {n}; crop less")
+    return widths, mode
+
+
+def _check_pad_mode(shape, dtype, axes: int, mode: str) -> None:
+    """PyTorch's other modes are for images: 1 to 3 spatial axes after the channels, with or without a batch."""
+    if not 1 <= axes <= 3 or len(shape) - axes not in (1, 2):
+        raise ValueError(
+            f"mode={mode!r} pads 1 to 3 axes of an array that has one or two more, got {axes} padded axes of an input "
+            f"of shape {tuple(shape)}; add or remove axes by input.reshape"
+        )
+    rest = shape[len(shape) - axes - 1 :] if mode != "circular" else shape[len(shape) - axes :]
+    if any(isinstance(n, int) and n == 0 for n in rest):
+        raise ValueError(f"input must not be empty where mode={mode!r} reads it, got shape {tuple(shape)}")
+    if dtype.kind == "b" and mode != "circular":
+        raise TypeError(f"mode={mode!r} needs numbers, got dtype {dtype}; use input.astype('uint8')")
+
+
+# ---------------------------------------------------------------------------------------------------------------
 # Words for messages
 # ---------------------------------------------------------------------------------------------------------------
 
@@ -379,3 +687,192 @@ def _ints(rank: int) -> str:
 
 def _axes(rank: int) -> str:
     return "spatial axis" if rank == 1 else f"{rank} spatial axes"
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Pooling
+# ---------------------------------------------------------------------------------------------------------------
+
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+_INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+# What each pool takes. PyTorch averages int64, and truncates the result; it averages no other integers.
+_MAX_DTYPES = (*_FLOATS, *_INTEGERS)
+_AVG_DTYPES = (*_FLOATS, "complex64", "complex128", "int64")
+_ADAPTIVE_DTYPES = (*_FLOATS, "complex64", "complex128")
+
+
+@dataclass(frozen=True)
+class PoolSpec:
+    """The resolved numbers of a pool: along each axis, tap t of window p reads x[p * stride + t * dilation - padding].
+
+    Attributes:
+        kernel: number of taps of a window, per spatial axis.
+        strides: step between two windows, per spatial axis.
+        padding: amount added at both ends, per spatial axis.
+        dilations: step between two taps, per spatial axis.
+        ceil_mode: whether a window may hang over the padded image at its end.
+        data_format: where the channels stand; one of `DATA_FORMATS`.
+    """
+
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilations: tuple[int, ...]
+    ceil_mode: bool = False
+    data_format: str = "channels_first"
+
+    @property
+    def rank(self) -> int:
+        """Number of spatial axes."""
+        return len(self.kernel)
+
+    @property
+    def spatial_axes(self) -> tuple[int, ...]:
+        """The spatial axes, counted from the end: the same with and without a batch."""
+        return pool_axes(self.rank, self.data_format)
+
+    def output_size(self, input_size: Sequence[Size]) -> tuple[Size, ...]:
+        """Number of windows per axis: floor(room / stride) + 1, where room is that of the first tap of a window.
+
+        With span = dilation * (kernel - 1) + 1, room = n + 2 * padding - span, and in `ceil_mode` stride - 1 more,
+        but at most n + padding - 1, since the last window must start within the image or its low padding. Neither
+        bound depends on n, so no comparison with a symbolic size is needed.
+        """
+        sizes = []
+        for n, k, s, p, d in zip(input_size, self.kernel, self.strides, self.padding, self.dilations, strict=True):
+            room = 2 * p - (d * (k - 1) + 1)
+            if self.ceil_mode:
+                room = min(room + s - 1, p - 1)
+            sizes.append((n + room) // s + 1)
+        return tuple(sizes)
+
+
+def pool_axes(rank: int, data_format: str) -> tuple[int, ...]:
+    """The spatial axes of an image, counted from the end."""
+    return tuple(range(-rank, 0)) if data_format == "channels_first" else tuple(range(-rank - 1, -1))
+
+
+def parse_pool(
+    rank, input_shape, kernel_size, stride, padding, dilation, ceil_mode, data_format, *, whole_kernel=False
+) -> PoolSpec:
+    """The `PoolSpec` of a call of a pool, from its arguments and the shape of its input.
+
+    With `whole_kernel` the kernel must fit into the image without its padding: PyTorch asks this of avg_pool3d alone.
+
+    Raises:
+        TypeError: an argument of a wrong kind.
+        ValueError: an argument or a shape that cannot be; the message names it, its value and a remedy.
+    """
+    kernel = per_axis("kernel_size", kernel_size, rank, 1)
+    # As in PyTorch an empty stride is an omitted one.
+    omitted = stride is None or (isinstance(stride, Sequence) and len(stride) == 0)
+    return _pool_spec(
+        rank,
+        input_shape,
+        kernel,
+        kernel if omitted else per_axis("stride", stride, rank, 1),
+        per_axis("padding", padding, rank, 0),
+        per_axis("dilation", dilation, rank, 1),
+        flag("ceil_mode", ceil_mode),
+        one_of("data_format", data_format, DATA_FORMATS),
+        whole_kernel,
+    )
+
+
+@_remembered
+def _pool_spec(
+    rank, input_shape, kernel, strides, padding, dilations, ceil_mode, data_format, whole_kernel
+) -> PoolSpec:
+    channels, size = split_shape("input", input_shape, rank, data_format, "pool")
+    if isinstance(channels, int) and channels == 0:
+        raise ValueError(
+            f"input must have at least one channel, got shape {tuple(input_shape)} with "
+            f"data_format={data_format!r}; only the batch may have size 0"
+        )
+    spec = PoolSpec(kernel, strides, padding, dilations, ceil_mode, data_format)
+    for axis, (p, k) in enumerate(zip(padding, kernel, strict=True)):
+        if 2 * p > k:
+            raise ValueError(
+                f"padding must be at most half of kernel_size, got padding {padding} and kernel_size {kernel}: on "
+                f"spatial axis {axis} at most {k // 2}; pad the input first for more"
+            )
+    for axis, (n, out) in enumerate(zip(size, spec.output_size(size), strict=True)):
+        if not isinstance(n, int):
+            continue  # a symbolic size: the program is made for whatever size fits
+        k, p, d = kernel[axis], padding[axis], dilations[axis]
+        span = d * (k - 1) + 1
+        if out < 1:
+            raise ValueError(
+                f"kernel_size {kernel} with dilation {dilations} spans {span} positions on spatial axis {axis}, where "
+                f"the padded input has only {n} + 2 * {p} = {n + 2 * p}: there is no window; use a smaller "
+                "kernel_size, or a larger input"
+            )
+        if whole_kernel and n < k:
+            raise ValueError(
+                f"kernel_size {kernel} must fit into the input of avg_pool3d without padding, and on spatial axis "
+                f"{axis} the input has only {n} positions for {k}; use a smaller kernel_size, or pad the input first"
+            )
+    return spec
+
+
+def parse_adaptive(rank, input_shape, output_size, data_format) -> tuple[int | None, ...]:
+    """The output size per axis of an adaptive pool; None where the size is kept.
+
+    An axis of symbolic size can be kept or pooled to 1: other windows are made for a size in numbers.
+    """
+    one_of("data_format", data_format, DATA_FORMATS)
+    valid = f"an int or a tuple of {_ints(rank)}" + (", where None keeps a size" if rank > 1 else "")
+    if output_size is None or isinstance(output_size, str) or not isinstance(output_size, Sequence):
+        try:
+            sizes = (integer("output_size", output_size, 0),) * rank
+        except TypeError:
+            raise TypeError(f"output_size must be {valid}, got {_show(output_size)}") from None
+    else:
+        if len(output_size) != rank:
+            raise ValueError(f"output_size must be {valid}, got {_show(output_size)}")
+        sizes = tuple(
+            None if m is None and rank > 1 else integer(f"output_size[{i}]", m, 0) for i, m in enumerate(output_size)
+        )
+    _, size = split_shape("input", input_shape, rank, data_format, "pool")
+    for axis, (n, m) in enumerate(zip(size, sizes, strict=True)):
+        if not isinstance(n, int) and m not in (None, 1):
+            raise ValueError(
+                f"output_size {_show(output_size)} needs a size in numbers on spatial axis {axis}, where the input has "
+                f"the symbolic size {n}; only 1 and None work there"
+            )
+    return tuple(None if isinstance(n, int) and n == m else m for n, m in zip(size, sizes, strict=True))
+
+
+def flag(name: str, value: object) -> bool:
+    """`value`, checked to be True or False, as PyTorch does."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {_show(value)}")
+    return value
+
+
+def divisor(value: object) -> int | None:
+    """`value` as a divisor_override: None, or any int but zero."""
+    number = None if value is None else integer("divisor_override", value)
+    if number == 0:
+        raise ValueError("divisor_override must not be zero, got 0; use 1 for the sum of each window")
+    return number
+
+
+def check_max_dtype(dtype: Any) -> None:
+    """Refuses what has no maximum in PyTorch: complex numbers, and what is no number."""
+    _check_pool_dtype(dtype, _MAX_DTYPES, "a maximum needs real numbers", "input.real" if _complex(dtype) else None)
+
+
+def check_avg_dtype(dtype: Any, *, adaptive: bool = False) -> None:
+    """Refuses what has no average in PyTorch: integers (but int64, in windows of one size), and what is no number."""
+    _check_pool_dtype(dtype, _ADAPTIVE_DTYPES if adaptive else _AVG_DTYPES, "an average needs floating point numbers")
+
+
+def _complex(dtype: Any) -> bool:
+    return str(dtype).startswith("complex")
+
+
+def _check_pool_dtype(dtype: Any, valid: Sequence[str], needs: str, remedy: str | None = None) -> None:
+    if str(dtype) not in valid:
+        remedy = remedy or "input.astype('float32')"
+        raise TypeError(f"input has dtype {dtype}, and {needs}; convert it, for example {remedy}")

@@ -1,118 +1,511 @@
-"""The public functions: convolution with PyTorch's arguments and meaning on JAX arrays."""
+"""The public functions: convolution with PyTorch's arguments and meaning on JAX arrays.
 
+A convolution is linear in its input and in its weight, so with T(x, w, y) = <y, conv(x, w)> all of them are one of
+T's three partial derivatives:
+
+    conv*d                          the one in y, op `output`
+    conv_transpose*d, conv*d_input  the one in x, op `input`
+    conv*d_weight                   the one in w, op `weight`
+
+The functions for one, two and three dimensions are made from one body.
+"""
+
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax import lax
 
 from jaxconv import _spec
+from jaxconv._arrays import as_array, batched, wide
 from jaxconv._lowering import xla
-from jaxconv._spec import ConvSpec, IntOrInts, Padding
+from jaxconv._patches import fold as fold
+from jaxconv._patches import pad as pad
+from jaxconv._patches import unfold as unfold
+from jaxconv._pooling import adaptive_avg_pool1d as adaptive_avg_pool1d
+from jaxconv._pooling import adaptive_avg_pool2d as adaptive_avg_pool2d
+from jaxconv._pooling import adaptive_avg_pool3d as adaptive_avg_pool3d
+from jaxconv._pooling import avg_pool1d as avg_pool1d
+from jaxconv._pooling import avg_pool2d as avg_pool2d
+from jaxconv._pooling import avg_pool3d as avg_pool3d
+from jaxconv._pooling import max_pool1d as max_pool1d
+from jaxconv._pooling import max_pool2d as max_pool2d
+from jaxconv._pooling import max_pool3d as max_pool3d
+from jaxconv._spec import ConvSpec, IntOrInts, Padding, TransposedSpec
 
-__all__ = ["conv2d"]
+__all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "conv1d",
+    "conv1d_input",
+    "conv1d_weight",
+    "conv2d",
+    "conv2d_input",
+    "conv2d_weight",
+    "conv3d",
+    "conv3d_input",
+    "conv3d_weight",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "fold",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "pad",
+    "unfold",
+]
 
-# Accumulating 16-bit floats in 16 bits loses all but three digits of a long sum.
-_HALF_TYPES = (jnp.dtype("float16"), jnp.dtype("bfloat16"))
+ALGORITHMS = ("auto", "xla")
+_F = TypeVar("_F", bound=Callable)
 
+# What the docstrings of the three ranks differ in.
+_AXES = {1: ("L", "kL", "L'"), 2: ("H, W", "kH, kW", "H', W'"), 3: ("D, H, W", "kD, kH, kW", "D', H', W'")}
 
-def conv2d(
-    input: jax.Array,
-    weight: jax.Array,
-    bias: jax.Array | None = None,
-    stride: IntOrInts = 1,
-    padding: Padding = 0,
-    dilation: IntOrInts = 1,
-    groups: int = 1,
-    *,
-    padding_mode: str = "zeros",
-    data_format: str = "channels_first",
-    precision: Any = None,
-    preferred_element_type: Any = None,
-    algorithm: str = "auto",
-) -> jax.Array:
-    """2-D convolution, as `torch.nn.functional.conv2d` defines it.
+_COMMON_ARGUMENTS = """\
+        precision: as in `jax.lax.conv_general_dilated`.
+        preferred_element_type: dtype to accumulate in and to return; by default that of the arguments, with 16-bit
+            floats accumulated in float32.
+        algorithm: how to compute it: `"auto"` or `"xla"`; never what is computed."""
 
-    Args:
-        input: images of shape (N, C, H, W) or (C, H, W); with `data_format="channels_last"` (N, H, W, C) or
-            (H, W, C). Only N may be 0.
-        weight: (out_channels, C / groups, kH, kW), in both data formats.
-        bias: (out_channels,), or None.
+_GEOMETRY_ARGUMENTS = """\
         stride: step between two output positions; an int, or one per spatial axis.
         padding: an int, or one per spatial axis, added at both ends; `"same"` (stride 1 only; the odd element goes
-            to the end), `"valid"`; or a (low, high) pair per spatial axis. Modes other than `"zeros"` take negative
-            amounts too, which crop.
+            to the end), `"valid"`{causal}; or a (low, high) pair per spatial axis. Padding modes other than
+            `"zeros"` take negative amounts too, which crop.
         dilation: step between two taps of the kernel; an int, or one per spatial axis.
         groups: number of blocks of channels that are convolved apart; `groups=C` is the depthwise convolution.
         padding_mode: `"zeros"`, `"reflect"` (amounts below the image's size), `"replicate"`, `"circular"` or
             `"symmetric"` (amounts up to the image's size).
-        data_format: `"channels_first"` or `"channels_last"`, of input and output.
-        precision: as in `jax.lax.conv_general_dilated`.
-        preferred_element_type: dtype to accumulate in and to return; by default that of `input`, with 16-bit floats
-            accumulated in float32.
-        algorithm: how to compute it: `"auto"` or `"xla"`.
+        data_format: `"channels_first"` or `"channels_last"`, of input and output; the weight's layout is the same."""
+
+_RAISES = """\
+        TypeError: an argument of a wrong kind, or arrays of different dtypes.
+        ValueError: an argument or a shape that cannot be; the message names it, its value and a remedy."""
+
+
+def _documented(rank: int, name: str, template: str, **texts: str) -> Callable[[_F], _F]:
+    """Names a function of one rank and fills in the template of its docstring."""
+
+    def name_it(function: _F) -> _F:
+        axes, kernel, out = _AXES[rank]
+        first = axes.split(", ")[0]
+        function.__name__ = function.__qualname__ = name
+        # Outer texts first: they hold fields of their own.
+        common = {"common": _COMMON_ARGUMENTS, "geometry": _GEOMETRY_ARGUMENTS, "raises": _RAISES}
+        causal = ', `"causal"` (all of it at the start)' if rank == 1 else ""
+        for fields in (common, dict(rank=rank, axes=axes, kernel=kernel, out=out, first=first, causal=causal, **texts)):
+            for field, text in fields.items():
+                template_ = function.__doc__ or template
+                function.__doc__ = template_.replace("{" + field + "}", str(text))
+        return function
+
+    return name_it
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Convolution
+# ---------------------------------------------------------------------------------------------------------------
+
+_CONV_DOC = """{rank}-D convolution, as `torch.nn.functional.conv{rank}d` defines it.
+
+    Args:
+        input: images of shape (N, C, {axes}) or (C, {axes}); with `data_format="channels_last"` (N, {axes}, C) or
+            ({axes}, C). Only N may be 0.
+        weight: (out_channels, C / groups, {kernel}), in both data formats.
+        bias: (out_channels,), or None.
+{geometry}
+{common}
 
     Returns:
-        An array of shape (N, out_channels, H', W'), or without N or with the channels last as `input` has it, where
-        H' = floor((H + low + high - dilation * (kH - 1) - 1) / stride) + 1, and W' likewise.
+        An array of shape (N, out_channels, {out}), or without N or with the channels last as `input` has it, where
+        {first}' = floor(({first} + low + high - dilation * (k{first} - 1) - 1) / stride) + 1 along each axis.
 
     Raises:
-        TypeError: an argument of a wrong kind, or arrays of different dtypes.
-        ValueError: an argument or a shape that cannot be; the message names it, its value and a remedy.
+{raises}
 
     Example:
         >>> import jax.numpy as jnp, jaxconv
-        >>> images, weight = jnp.ones((20, 16, 50, 100)), jnp.ones((33, 16, 3, 5))
-        >>> jaxconv.conv2d(images, weight, stride=(2, 1), padding=(4, 2), dilation=(3, 1)).shape
-        (20, 33, 26, 100)
+{example}
     """
-    x, w, b = (
-        as_array("input", input),
-        as_array("weight", weight),
-        None if bias is None else as_array("bias", bias),
-    )
-    _spec.check_dtypes(input=x.dtype, weight=w.dtype, bias=None if b is None else b.dtype)
-    spec = _spec.parse_conv(
-        2,
-        x.shape,
-        w.shape,
-        None if b is None else b.shape,
-        stride,
-        padding,
-        dilation,
-        groups,
-        padding_mode,
-        data_format,
-    )
-    _spec.one_of("algorithm", algorithm, ("auto", "xla"))
-    return _conv(x, w, b, spec, precision, preferred_element_type)
+
+
+def _make_conv(rank: int, example: str):
+    @_documented(rank, f"conv{rank}d", _CONV_DOC, example=example)
+    def conv(
+        input: jax.Array,
+        weight: jax.Array,
+        bias: jax.Array | None = None,
+        stride: IntOrInts = 1,
+        padding: Padding = 0,
+        dilation: IntOrInts = 1,
+        groups: int = 1,
+        *,
+        padding_mode: str = "zeros",
+        data_format: str = "channels_first",
+        precision: Any = None,
+        preferred_element_type: Any = None,
+        algorithm: str = "auto",
+    ) -> jax.Array:
+        x, w, b = as_array("input", input), as_array("weight", weight), _bias(bias)
+        _spec.check_dtypes(input=x.dtype, weight=w.dtype, bias=None if b is None else b.dtype)
+        spec = _spec.parse_conv(
+            rank, x.shape, w.shape, _shape(b), stride, padding, dilation, groups, padding_mode, data_format
+        )
+        _spec.one_of("algorithm", algorithm, ALGORITHMS)
+        return _conv(x, w, b, spec, precision, preferred_element_type)
+
+    return conv
 
 
 # Compiled as a whole where it is called eagerly; within another compiled function it leaves no trace (`inline`).
 @partial(jax.jit, static_argnames=("spec", "precision", "preferred_element_type"), inline=True)
-def _conv(x: jax.Array, w: jax.Array, b: jax.Array | None, spec: ConvSpec, precision, preferred_element_type):
-    batched = x.ndim == spec.rank + 2
-    y = xla.output(
-        x if batched else x[None], w, spec, precision=precision, preferred_element_type=preferred_element_type
-    )
-    if b is not None:
-        y = _add_bias(y, b, spec.channel_axis)
-    return y if batched else y[0]
+def _conv(x, w, b, spec: ConvSpec, precision, preferred_element_type):
+    def op(x):
+        y = xla.output(x, w, spec, precision=precision, preferred_element_type=preferred_element_type)
+        return _add_bias(y, b, spec)
+
+    return batched(op, spec.rank, x)
 
 
-def _add_bias(y: jax.Array, b: jax.Array, channel_axis: int) -> jax.Array:
+conv1d = _make_conv(
+    1,
+    """\
+        >>> sound, weight = jnp.ones((20, 16, 50)), jnp.ones((33, 16, 3))
+        >>> jaxconv.conv1d(sound, weight, padding="causal", dilation=4).shape
+        (20, 33, 50)""",
+)
+conv2d = _make_conv(
+    2,
+    """\
+        >>> images, weight = jnp.ones((20, 16, 50, 100)), jnp.ones((33, 16, 3, 5))
+        >>> jaxconv.conv2d(images, weight, stride=(2, 1), padding=(4, 2), dilation=(3, 1)).shape
+        (20, 33, 26, 100)""",
+)
+conv3d = _make_conv(
+    3,
+    """\
+        >>> volumes, weight = jnp.ones((2, 16, 10, 50, 100)), jnp.ones((33, 16, 3, 5, 2))
+        >>> jaxconv.conv3d(volumes, weight, stride=(2, 1, 1), padding=(4, 2, 0)).shape
+        (2, 33, 8, 50, 99)""",
+)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Transposed convolution
+# ---------------------------------------------------------------------------------------------------------------
+
+_CONV_TRANSPOSE_DOC = """{rank}-D transposed convolution, as `torch.nn.functional.conv_transpose{rank}d` defines it.
+
+    It is the transpose of `conv{rank}d` in its input: every position of `input` adds its kernel, scaled, to the output.
+
+    Args:
+        input: images of shape (N, C, {axes}) or (C, {axes}); with `data_format="channels_last"` (N, {axes}, C) or
+            ({axes}, C). Only N may be 0.
+        weight: (C, out_channels / groups, {kernel}), in both data formats.
+        bias: (out_channels,), or None.
+        stride: step between the kernels of two input positions; an int, or one per spatial axis.
+        padding: what is cut off both ends of the output; an int, or one per spatial axis, or a (low, high) pair per
+            spatial axis.
+        output_padding: positions added at the end of the output, fewer than stride or than dilation; an int, or one
+            per spatial axis.
+        groups: number of blocks of channels that are convolved apart.
+        dilation: step between two taps of the kernel; an int, or one per spatial axis.
+        output_size: the output's size along the spatial axes, or along all axes of `input`, in place of
+            `output_padding`; it may exceed the least possible one by stride - 1.
+        padding_mode: `"zeros"`, or `"circular"`, which adds what is cut off one end to the other.
+        data_format: `"channels_first"` or `"channels_last"`, of input and output; the weight's layout is the same.
+{common}
+
+    Returns:
+        An array of shape (N, out_channels, {out}), or without N or with the channels last as `input` has it, where
+        {first}' = ({first} - 1) * stride - low - high + dilation * (k{first} - 1) + 1 + output_padding along each axis.
+
+    Raises:
+{raises}
+
+    Example:
+        >>> import jax.numpy as jnp, jaxconv
+{example}
+    """
+
+
+def _make_conv_transpose(rank: int, example: str):
+    @_documented(rank, f"conv_transpose{rank}d", _CONV_TRANSPOSE_DOC, example=example)
+    def conv_transpose(
+        input: jax.Array,
+        weight: jax.Array,
+        bias: jax.Array | None = None,
+        stride: IntOrInts = 1,
+        padding: IntOrInts | Sequence[tuple[int, int]] = 0,
+        output_padding: IntOrInts = 0,
+        groups: int = 1,
+        dilation: IntOrInts = 1,
+        *,
+        output_size: Sequence[int] | None = None,
+        padding_mode: str = "zeros",
+        data_format: str = "channels_first",
+        precision: Any = None,
+        preferred_element_type: Any = None,
+        algorithm: str = "auto",
+    ) -> jax.Array:
+        y, w, b = as_array("input", input), as_array("weight", weight), _bias(bias)
+        _spec.check_dtypes(input=y.dtype, weight=w.dtype, bias=None if b is None else b.dtype)
+        spec = _spec.parse_conv_transpose(
+            rank,
+            y.shape,
+            w.shape,
+            _shape(b),
+            stride,
+            padding,
+            output_padding,
+            groups,
+            dilation,
+            output_size,
+            padding_mode,
+            data_format,
+        )
+        _spec.one_of("algorithm", algorithm, ALGORITHMS)
+        run = _jit_conv_transpose if _spec.is_static(y.shape) else _conv_transpose
+        return run(y, w, b, spec, precision, preferred_element_type)
+
+    return conv_transpose
+
+
+def _conv_transpose(y, w, b, spec: TransposedSpec, precision, preferred_element_type):
+    conv = spec.spec
+
+    def op(y):
+        if any(spec.extension):
+            widths = [(0, 0, 0)] * y.ndim
+            for axis, more in zip(conv.spatial_axes, spec.extension, strict=True):
+                widths[axis] = (0, more, 0)
+            y = lax.pad(y, jnp.zeros((), y.dtype), widths)
+        inner = (w.shape[1] * conv.groups, *spec.size)
+        x_shape = (y.shape[0], *(inner if conv.channel_axis == 1 else (*inner[1:], inner[0])))
+        x = xla.input(w, y, conv, x_shape, precision=precision, preferred_element_type=preferred_element_type)
+        return _add_bias(x, b, conv)
+
+    return batched(op, conv.rank, y)
+
+
+# Symbolic sizes cannot be looked up among compiled functions; there is nothing to compile then, but to trace.
+_jit_conv_transpose = jax.jit(
+    _conv_transpose, static_argnames=("spec", "precision", "preferred_element_type"), inline=True
+)
+
+conv_transpose1d = _make_conv_transpose(
+    1,
+    """\
+        >>> sound, weight = jnp.ones((20, 16, 50)), jnp.ones((16, 33, 3))
+        >>> jaxconv.conv_transpose1d(sound, weight, stride=2, padding=1, output_padding=1).shape
+        (20, 33, 100)""",
+)
+conv_transpose2d = _make_conv_transpose(
+    2,
+    """\
+        >>> images, weight = jnp.ones((20, 16, 12, 12)), jnp.ones((16, 33, 3, 3))
+        >>> jaxconv.conv_transpose2d(images, weight, stride=2, padding=1, output_size=(24, 23)).shape
+        (20, 33, 24, 23)""",
+)
+conv_transpose3d = _make_conv_transpose(
+    3,
+    """\
+        >>> volumes, weight = jnp.ones((2, 16, 5, 7, 6)), jnp.ones((16, 33, 3, 5, 2))
+        >>> jaxconv.conv_transpose3d(volumes, weight, stride=(2, 1, 1), padding=(0, 4, 2)).shape
+        (2, 33, 11, 3, 3)""",
+)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# The other two partial derivatives by name
+# ---------------------------------------------------------------------------------------------------------------
+
+_CONV_INPUT_DOC = """The gradient of `conv{rank}d` in its input, as `torch.nn.grad.conv{rank}d_input` gives it.
+
+    It is linear in `weight` and in `grad_output`; for complex numbers it is the transpose, nothing is conjugated.
+
+    Args:
+        input_size: shape of the input of the convolution, batched or not.
+        weight: the weight of the convolution, (out_channels, C / groups, {kernel}).
+        grad_output: gradient of its output, of the output's shape.
+{geometry}
+{common}
+
+    Returns:
+        An array of shape `input_size`.
+
+    Raises:
+{raises}
+
+    Example:
+        >>> import jax.numpy as jnp, jaxconv
+{example}
+    """
+
+_CONV_WEIGHT_DOC = """The gradient of `conv{rank}d` in its weight, as `torch.nn.grad.conv{rank}d_weight` gives it.
+
+    It is linear in `input` and in `grad_output`; for complex numbers it is the transpose, nothing is conjugated.
+
+    Args:
+        input: the input of the convolution, batched or not.
+        weight_size: shape of its weight, (out_channels, C / groups, {kernel}).
+        grad_output: gradient of its output, of the output's shape.
+{geometry}
+{common}
+
+    Returns:
+        An array of shape `weight_size`.
+
+    Raises:
+{raises}
+
+    Example:
+        >>> import jax.numpy as jnp, jaxconv
+{example}
+    """
+
+
+def _make_conv_input(rank: int, example: str):
+    @_documented(rank, f"conv{rank}d_input", _CONV_INPUT_DOC, example=example)
+    def conv_input(
+        input_size: Sequence[int],
+        weight: jax.Array,
+        grad_output: jax.Array,
+        stride: IntOrInts = 1,
+        padding: Padding = 0,
+        dilation: IntOrInts = 1,
+        groups: int = 1,
+        *,
+        padding_mode: str = "zeros",
+        data_format: str = "channels_first",
+        precision: Any = None,
+        preferred_element_type: Any = None,
+        algorithm: str = "auto",
+    ) -> jax.Array:
+        w, y = as_array("weight", weight), as_array("grad_output", grad_output)
+        _spec.check_dtypes(weight=w.dtype, grad_output=y.dtype)
+        x_shape = _spec.parse_shape("input_size", input_size)
+        spec = _spec.parse_conv(
+            rank, x_shape, w.shape, None, stride, padding, dilation, groups, padding_mode, data_format
+        )
+        _spec.check_grad_output(spec, x_shape, w.shape, y.shape)
+        _spec.one_of("algorithm", algorithm, ALGORITHMS)
+        run = _jit_conv_input if _spec.is_static(x_shape) else _conv_input
+        return run(w, y, spec, x_shape, precision, preferred_element_type)
+
+    return conv_input
+
+
+def _conv_input(w, y, spec: ConvSpec, x_shape, precision, preferred_element_type):
+    def op(y):
+        shape = x_shape if len(x_shape) == spec.rank + 2 else (1, *x_shape)
+        return xla.input(w, y, spec, shape, precision=precision, preferred_element_type=preferred_element_type)
+
+    return batched(op, spec.rank, y)
+
+
+_jit_conv_input = jax.jit(
+    _conv_input, static_argnames=("spec", "x_shape", "precision", "preferred_element_type"), inline=True
+)
+
+
+def _make_conv_weight(rank: int, example: str):
+    @_documented(rank, f"conv{rank}d_weight", _CONV_WEIGHT_DOC, example=example)
+    def conv_weight(
+        input: jax.Array,
+        weight_size: Sequence[int],
+        grad_output: jax.Array,
+        stride: IntOrInts = 1,
+        padding: Padding = 0,
+        dilation: IntOrInts = 1,
+        groups: int = 1,
+        *,
+        padding_mode: str = "zeros",
+        data_format: str = "channels_first",
+        precision: Any = None,
+        preferred_element_type: Any = None,
+        algorithm: str = "auto",
+    ) -> jax.Array:
+        x, y = as_array("input", input), as_array("grad_output", grad_output)
+        _spec.check_dtypes(input=x.dtype, grad_output=y.dtype)
+        w_shape = _spec.parse_shape("weight_size", weight_size)
+        spec = _spec.parse_conv(
+            rank, x.shape, w_shape, None, stride, padding, dilation, groups, padding_mode, data_format
+        )
+        _spec.check_grad_output(spec, x.shape, w_shape, y.shape)
+        _spec.one_of("algorithm", algorithm, ALGORITHMS)
+        return _conv_weight(x, y, spec, w_shape, precision, preferred_element_type)
+
+    return conv_weight
+
+
+@partial(jax.jit, static_argnames=("spec", "w_shape", "precision", "preferred_element_type"), inline=True)
+def _conv_weight(x, y, spec: ConvSpec, w_shape, precision, preferred_element_type):
+    if x.ndim == spec.rank + 1:
+        x, y = x[None], y[None]
+    return xla.weight(x, y, spec, w_shape, precision=precision, preferred_element_type=preferred_element_type)
+
+
+_INPUT_EXAMPLES = (
+    """\
+        >>> weight, gradient = jnp.ones((33, 16, 3)), jnp.ones((20, 33, 25))
+        >>> jaxconv.conv1d_input((20, 16, 50), weight, gradient, stride=2, padding=1).shape
+        (20, 16, 50)""",
+    """\
+        >>> weight, gradient = jnp.ones((33, 16, 3, 5)), jnp.ones((20, 33, 25, 96))
+        >>> jaxconv.conv2d_input((20, 16, 50, 100), weight, gradient, stride=(2, 1), padding=(1, 0)).shape
+        (20, 16, 50, 100)""",
+    """\
+        >>> weight, gradient = jnp.ones((8, 4, 3, 2, 1)), jnp.ones((2, 8, 3, 5, 6))
+        >>> jaxconv.conv3d_input((2, 4, 5, 6, 6), weight, gradient).shape
+        (2, 4, 5, 6, 6)""",
+)
+_WEIGHT_EXAMPLES = (
+    """\
+        >>> sound, gradient = jnp.ones((20, 16, 50)), jnp.ones((20, 33, 25))
+        >>> jaxconv.conv1d_weight(sound, (33, 16, 3), gradient, stride=2, padding=1).shape
+        (33, 16, 3)""",
+    """\
+        >>> images, gradient = jnp.ones((20, 16, 50, 100)), jnp.ones((20, 33, 25, 96))
+        >>> jaxconv.conv2d_weight(images, (33, 16, 3, 5), gradient, stride=(2, 1), padding=(1, 0)).shape
+        (33, 16, 3, 5)""",
+    """\
+        >>> volumes, gradient = jnp.ones((2, 4, 5, 6, 6)), jnp.ones((2, 8, 3, 5, 6))
+        >>> jaxconv.conv3d_weight(volumes, (8, 4, 3, 2, 1), gradient).shape
+        (8, 4, 3, 2, 1)""",
+)
+conv1d_input = _make_conv_input(1, _INPUT_EXAMPLES[0])
+conv2d_input = _make_conv_input(2, _INPUT_EXAMPLES[1])
+conv3d_input = _make_conv_input(3, _INPUT_EXAMPLES[2])
+conv1d_weight = _make_conv_weight(1, _WEIGHT_EXAMPLES[0])
+conv2d_weight = _make_conv_weight(2, _WEIGHT_EXAMPLES[1])
+conv3d_weight = _make_conv_weight(3, _WEIGHT_EXAMPLES[2])
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# What the functions share
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def _bias(bias: Any) -> jax.Array | None:
+    return None if bias is None else as_array("bias", bias)
+
+
+def _shape(array: jax.Array | None) -> tuple[int, ...] | None:
+    return None if array is None else array.shape
+
+
+def _add_bias(y: jax.Array, b: jax.Array | None, spec: ConvSpec) -> jax.Array:
     """y + b along the channels. The gradient of b is a long sum, so 16-bit floats are widened for it."""
-    wide = jnp.dtype("float32") if y.dtype in _HALF_TYPES else y.dtype
+    if b is None:
+        return y
     shape = [1] * y.ndim
-    shape[channel_axis] = b.size
-    return (y.astype(wide) + b.astype(wide).reshape(shape)).astype(y.dtype)
-
-
-def as_array(name: str, value: Any) -> jax.Array:
-    """`value` as a JAX array; anything but an array is refused, as JAX's own functions do."""
-    if isinstance(value, jax.Array):
-        return value
-    if isinstance(value, np.ndarray | np.generic) or hasattr(value, "__jax_array__"):
-        return jnp.asarray(value)
-    raise TypeError(f"{name} must be an array, got {type(value).__name__}; convert it with jnp.asarray({name})")
+    shape[spec.channel_axis] = b.size
+    return (y.astype(wide(y.dtype)) + b.astype(wide(y.dtype)).reshape(shape)).astype(y.dtype)

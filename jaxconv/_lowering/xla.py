@@ -1,4 +1,16 @@
-"""Algorithm `xla`: plain `lax` operations. It serves every case on every platform."""
+"""Algorithm `xla`: plain `lax` operations. It serves every case on every platform.
+
+Each op is one call of `lax.conv_general_dilated`. In one dimension, with x padded, the three sums are
+
+    y[p] = sum over t of x[p s + t d] w[t]     stride s, kernel dilated by d
+    x[i] = sum over t of y[p] w[t], i = p s + t d     y dilated by s, the flipped kernel dilated by d
+    w[t] = sum over p of x[p s + t d] y[p]     stride d, y dilated by s
+
+Zeros are padded by the convolution itself; every other mode pads a copy of the image first.
+"""
+
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 from jax import lax
@@ -7,28 +19,154 @@ from jaxconv import _padding
 from jaxconv._spec import ConvSpec
 
 
-def output(x: jax.Array, w: jax.Array, spec: ConvSpec, *, precision=None, preferred_element_type=None) -> jax.Array:
-    """The convolution of batched images `x` with `w`, as `lax.conv_general_dilated` computes it.
-
-    Zeros are padded by the convolution itself; every other mode pads a copy of the image first.
-    """
-    pads = spec.pads
-    if spec.padding_mode != "zeros":
-        widths = [(0, 0)] * x.ndim
-        for axis, pair in zip(spec.spatial_axes, pads, strict=True):
-            widths[axis] = pair
-        x = _padding.pad(x, widths, spec.padding_mode)
-        pads = ((0, 0),) * spec.rank
-    # lax's own notation of a layout: batch, channels, then the spatial axes, each given by where it stands.
-    images = (0, spec.channel_axis, *spec.spatial_axes)
+def output(
+    x: jax.Array, w: jax.Array, spec: ConvSpec, *, precision: Any = None, preferred_element_type: Any = None
+) -> jax.Array:
+    """The convolution of batched images `x` with `w`."""
+    x, pads = _pad_image(x, spec, w.shape[2:])
     return lax.conv_general_dilated(
         x,
         w,
         window_strides=spec.strides,
         padding=pads,
         rhs_dilation=spec.dilations,
-        dimension_numbers=lax.ConvDimensionNumbers(images, tuple(range(w.ndim)), images),
+        dimension_numbers=lax.ConvDimensionNumbers(_images(spec), tuple(range(w.ndim)), _images(spec)),
         feature_group_count=spec.groups,
         precision=precision,
         preferred_element_type=preferred_element_type,
     )
+
+
+def input(
+    w: jax.Array,
+    y: jax.Array,
+    spec: ConvSpec,
+    x_shape: Sequence[int],
+    *,
+    precision: Any = None,
+    preferred_element_type: Any = None,
+) -> jax.Array:
+    """The transpose of `output` in x: the transposed convolution of `y` with `w`, an image of shape `x_shape`."""
+    padded = padded_shape(x_shape, spec)
+    own_pads = spec.pads if spec.padding_mode == "zeros" else ((0, 0),) * spec.rank
+    # What is not to be misread gets a pad, and so a position too many.
+    pads, surplus = [], [0] * len(x_shape)
+    for axis, (low, _), k, s, d in zip(
+        spec.spatial_axes, own_pads, w.shape[2:], spec.strides, spec.dilations, strict=True
+    ):
+        # The dilated y begins at tap k - 1 of the flipped kernel, `low` positions before the image does; what is
+        # left of the size wanted goes to the end, and is negative where the last strides reach beyond it.
+        n = x_shape[axis] if spec.padding_mode == "zeros" else padded[axis]
+        before = d * (k - 1) - low
+        after = n + d * (k - 1) - before - ((y.shape[axis] - 1) * s + 1)
+        if _is_misread(n, y.shape[axis], k, s, d, low):
+            surplus[axis] = 1
+        pads.append((before, after + surplus[axis]))
+    # Out and in change places within each group: (G O', I', *k) -> (G I', O', *k).
+    swapped = w.reshape(spec.groups, -1, *w.shape[1:]).swapaxes(1, 2)
+    swapped = swapped.reshape(-1, swapped.shape[2], *w.shape[2:])
+    x = lax.conv_general_dilated(
+        y,
+        lax.rev(swapped, tuple(range(2, w.ndim))),
+        window_strides=(1,) * spec.rank,
+        padding=pads,
+        lhs_dilation=spec.strides,
+        rhs_dilation=spec.dilations,
+        dimension_numbers=lax.ConvDimensionNumbers(_images(spec), tuple(range(w.ndim)), _images(spec)),
+        feature_group_count=spec.groups,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+    )
+    if any(surplus):
+        x = lax.slice(x, (0,) * x.ndim, [n - more for n, more in zip(x.shape, surplus, strict=True)])
+    return x if spec.padding_mode == "zeros" else _padding.pad_transpose(x, _widths(spec), spec.padding_mode, x_shape)
+
+
+def weight(
+    x: jax.Array,
+    y: jax.Array,
+    spec: ConvSpec,
+    w_shape: Sequence[int],
+    *,
+    precision: Any = None,
+    preferred_element_type: Any = None,
+) -> jax.Array:
+    """The transpose of `output` in w: the correlation of `x` with `y`, a weight of shape `w_shape`."""
+    x, pads = _pad_image(x, spec, w_shape[2:])
+    # The high pad is what k taps need: the positions that the last stride left over are not read.
+    pads = [
+        (low, d * (k - 1) + (y.shape[axis] - 1) * s + 1 - x.shape[axis] - low)
+        for axis, (low, _), k, s, d in zip(
+            spec.spatial_axes, pads, w_shape[2:], spec.strides, spec.dilations, strict=True
+        )
+    ]
+    # The images are summed over, so they take the place of channels, and the channels that of images: with x as
+    # (C, N), y as (N, O) the result is (C / groups, O). `batch_group_count` pairs the groups of C with those of O.
+    batch, channels, *spatial = _images(spec)
+    return lax.conv_general_dilated(
+        x,
+        y,
+        window_strides=spec.dilations,
+        padding=pads,
+        rhs_dilation=spec.strides,
+        dimension_numbers=lax.ConvDimensionNumbers(
+            (channels, batch, *spatial), (channels, batch, *spatial), (1, 0, *range(2, len(w_shape)))
+        ),
+        batch_group_count=spec.groups,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+    )
+
+
+def padded_shape(x_shape: Sequence[int], spec: ConvSpec) -> tuple[int, ...]:
+    """The shape of the padded images."""
+    return tuple(n + low + high for n, (low, high) in zip(x_shape, _widths(spec), strict=True))
+
+
+def _pad_image(x: jax.Array, spec: ConvSpec, kernel: Sequence[int]) -> tuple[jax.Array, Sequence[tuple[int, int]]]:
+    """The image, and the zeros that are still to be padded by the convolution itself."""
+    if spec.padding_mode != "zeros":
+        return _padding.pad(x, _widths(spec), spec.padding_mode), ((0, 0),) * spec.rank
+    size = [x.shape[axis] for axis in spec.spatial_axes]
+    numbers = zip(size, spec.output_size(size, kernel), kernel, spec.strides, spec.dilations, spec.pads, strict=True)
+    own = {
+        axis: pair
+        for axis, (n, m, k, s, d, pair) in zip(spec.spatial_axes, numbers, strict=True)
+        if _is_misread(n, m, k, s, d, pair[0])
+    }
+    if not own:
+        return x, spec.pads
+    left = [(0, 0) if axis in own else pair for axis, pair in zip(spec.spatial_axes, spec.pads, strict=True)]
+    return _padding.pad(x, [own.get(axis, (0, 0)) for axis in range(x.ndim)], "zeros"), left
+
+
+def _is_misread(n: int, m: int, k: int, s: int, d: int, low: int) -> bool:
+    """Whether XLA might misread this axis of x (n positions), y (m) and w (k), in an op or in a derivative of one.
+
+    XLA writes an axis of groups as one with no pads, no window dilation, a base dilation of the size of the window and
+    a stride of one less. It takes any axis with these numbers for such a one; where it is none, and along the others
+    the window is larger than the image, XLA (that of jaxlib 0.10) makes window and image change places wrongly, finds
+    its own result impossible and ends the process. With a pad the same numbers are read rightly.
+
+    An op and its derivatives are convolutions of two of x, w and y, either as the window; x is never dilated.
+    """
+
+    def like_groups(window, base_dilation, stride, window_dilation):
+        return window_dilation == 1 and base_dilation == window and stride == window - 1
+
+    y_dilated = low == d * (k - 1) and (like_groups(k, s, 1, d) or like_groups(n, s, d, 1))
+    w_dilated = low == s * (m - 1) and (like_groups(m, d, 1, s) or like_groups(n, d, s, 1))
+    return y_dilated or w_dilated
+
+
+def _widths(spec: ConvSpec) -> list[tuple[int, int]]:
+    """The pads of all axes of a batch of images."""
+    widths = [(0, 0)] * (spec.rank + 2)
+    for axis, pair in zip(spec.spatial_axes, spec.pads, strict=True):
+        widths[axis] = pair
+    return widths
+
+
+def _images(spec: ConvSpec) -> tuple[int, ...]:
+    """The layout of images as `lax` writes one: where the batch, the channels and each spatial axis stand."""
+    return (0, spec.channel_axis, *spec.spatial_axes)

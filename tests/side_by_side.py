@@ -1,0 +1,286 @@
+"""One call in PyTorch and in jaxconv: both refuse it, or value, gradients, dtype and shape agree.
+
+A `Call` names a function and its arguments, which are PyTorch's; an array among them is an `Arr`, of which only shape
+and dtype are written down: its numbers follow from the call's text. So a call is hashable, distinct calls can be
+counted, and the text of a failing one is all that is needed to run it again.
+
+Compiling takes nearly all the time, so many calls are compiled as one program, values and gradients together.
+"""
+
+import zlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torch_side
+from torch import nn
+
+import jaxconv
+
+REFUSALS = (TypeError, ValueError)
+GRAD = tuple(f"conv{rank}d_{which}" for rank in (1, 2, 3) for which in ("input", "weight"))
+
+# (value, gradients): the largest difference, relative to the largest element or to 1. The 16-bit types are those
+# of one rounding of the result, and PyTorch rounds once more where it adds the bias.
+TOLERANCES = {
+    "float64": (1e-12, 1e-12),
+    "complex128": (1e-12, 1e-12),
+    "float32": (1e-5, 1e-4),
+    "complex64": (1e-5, 1e-4),
+    "float16": (2e-3, 4e-3),
+    "bfloat16": (1.6e-2, 3.2e-2),
+}
+
+
+class Arr(NamedTuple):
+    """An array argument."""
+
+    shape: tuple[int, ...]
+    dtype: str = "float64"
+
+    def __repr__(self):
+        return f"{self.dtype}[{','.join(map(str, self.shape))}]"
+
+
+class Call(NamedTuple):
+    """`name(*args, **kwargs)`; kwargs are pairs, which have a hash."""
+
+    name: str
+    args: tuple = ()
+    kwargs: tuple[tuple[str, Any], ...] = ()
+
+    def __str__(self):
+        words = [*map(repr, self.args), *(f"{k}={v!r}" for k, v in self.kwargs)]
+        return f"{self.name}({', '.join(words)})"
+
+    @property
+    def placeholders(self) -> list[Arr]:
+        return [a for a in (*self.args, *(v for _, v in self.kwargs)) if isinstance(a, Arr)]
+
+    def bind(self, arrays) -> tuple[list, dict]:
+        """The arguments, with `arrays` in the places of the placeholders."""
+        arrays = iter(arrays)
+        args = [next(arrays) if isinstance(a, Arr) else a for a in self.args]
+        return args, {k: next(arrays) if isinstance(v, Arr) else v for k, v in self.kwargs}
+
+
+def call(name, *args, **kwargs) -> Call:
+    return Call(name, args, tuple(kwargs.items()))
+
+
+def numbers(rng, shape, dtype):
+    """Numbers of a dtype, none of which a mistake would leave as it is."""
+    dtype = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    if dtype.kind == "b":
+        return rng.integers(0, 2, shape).astype(bool)
+    if dtype.kind in "iu":
+        return rng.integers(0 if dtype.kind == "u" else -5, 6, shape).astype(dtype)
+    x = rng.standard_normal(shape)
+    return (x + 1j * rng.standard_normal(shape) if dtype.kind == "c" else x).astype(dtype)
+
+
+def rng_of(text):
+    return np.random.default_rng(zlib.crc32(str(text).encode()))
+
+
+def arrays_of(call: Call) -> list[np.ndarray]:
+    rng = rng_of(call)
+    return [numbers(rng, a.shape, a.dtype) for a in call.placeholders]
+
+
+# --- PyTorch ---------------------------------------------------------------------------------------------------
+
+
+def torch_function(call: Call):
+    """The call as a function of its arrays."""
+
+    def run(*arrays):
+        args, kwargs = call.bind(arrays)
+        if kwargs.pop("data_format", "channels_first") == "channels_last":
+            return _channels_last(call.name, args, kwargs)
+        return _channels_first(call.name, args, kwargs)
+
+    return run
+
+
+def _channels_first(name, args, kwargs):
+    if "padding_mode" in kwargs or "output_size" in kwargs and name.startswith("conv_transpose"):
+        return _of_layer(name, *args, **kwargs)
+    return getattr(torch.nn.grad if name in GRAD else F, name)(*args, **kwargs)
+
+
+def _of_layer(name, *args, padding_mode="zeros", output_size=None, **kwargs):
+    """What only PyTorch's layers have: a padding mode, an output_size."""
+    rank = int(name.split("d")[0][-1])
+    if name.startswith("conv_transpose"):
+        names = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
+        kwargs.update(zip(names, args, strict=False))
+        x, w, b = kwargs.pop("input"), kwargs.pop("weight"), kwargs.pop("bias", None)
+        channels = w.shape[0], w.shape[1] * kwargs.get("groups", 1)
+        layer = getattr(nn, f"ConvTranspose{rank}d")(*channels, tuple(w.shape[2:]), **kwargs, bias=b is not None)
+        return _with(layer, w, b, x, list(output_size))
+    kind = name.partition("_")[2]
+    names = ("stride", "padding", "dilation", "groups")
+    first = {"": ("input", "weight", "bias"), "input": ("input_size", "weight", "grad_output")}
+    kwargs.update(zip((*first.get(kind, ("input", "weight_size", "grad_output")), *names), args, strict=False))
+    shape = kwargs.pop("weight_size") if kind == "weight" else tuple(kwargs["weight"].shape)
+    b = kwargs.pop("bias", None)
+    geometry = {k: v for k, v in kwargs.items() if k in names}
+    channels = shape[1] * geometry.get("groups", 1), shape[0]
+    layer = getattr(nn, f"Conv{rank}d")(
+        *channels, tuple(shape[2:]), **geometry, bias=b is not None, padding_mode=padding_mode
+    )
+    if not kind:
+        return _with(layer, kwargs["weight"], b, kwargs["input"])
+    # The gradient as a function of its own: linear, so the point that it is taken at is of no account.
+    g = kwargs["grad_output"]
+    given = kwargs["weight" if kind == "input" else "input"]
+    at = torch.zeros(kwargs["input_size"] if kind == "input" else shape, dtype=g.dtype, requires_grad=True)
+    y = _with(layer, given, None, at) if kind == "input" else _with(layer, at, None, given)
+    return torch.autograd.grad(y, at, g, create_graph=True)[0]
+
+
+def _with(layer, w, b, *inputs):
+    """`layer` with this weight and bias in place of its own, and nothing converted."""
+    parameters = {"weight": w} if b is None else {"weight": w, "bias": b}
+    return torch.func.functional_call(layer, parameters, inputs)
+
+
+def _channels_last(name, args, kwargs):
+    """PyTorch has its channels first: the images are turned on their way in and out."""
+    rank = int(name.split("d")[0][-1])
+    kind = name.partition("_")[2] if name in GRAD else ""
+    turned = {"input": (2,), "weight": (0, 2)}.get(kind, (0,))
+    args = [torch.movedim(a, -1, -rank - 1) if i in turned else a for i, a in enumerate(args)]
+    if kind == "input":
+        *batch, channels = args[0][:-rank - 1], args[0][-1]
+        args[0] = (*batch[0], channels, *args[0][-rank - 1 : -1])
+    y = _channels_first(name, args, kwargs)
+    return y if kind == "weight" else torch.movedim(y, -rank - 1, -1)
+
+
+# --- jaxconv ---------------------------------------------------------------------------------------------------
+
+
+def our_function(call: Call):
+    """The call as a function of its arrays."""
+
+    def run(*arrays):
+        args, kwargs = call.bind(arrays)
+        return getattr(jaxconv, call.name)(*args, **kwargs)
+
+    return run
+
+
+def our_refusal(call: Call, arrays=None):
+    """What jaxconv raises, or the shape and dtype of what it returns. An error of another kind is raised."""
+    arrays = arrays_of(call) if arrays is None else arrays
+    try:
+        return None, jax.eval_shape(our_function(call), *map(jnp.asarray, arrays))
+    except REFUSALS as error:
+        return error, None
+
+
+# --- side by side ----------------------------------------------------------------------------------------------
+
+
+def differentiable(arrays):
+    return all(a.dtype.kind not in "iub" for a in arrays)
+
+
+def _program(call: Call, gradients: bool):
+    fn = our_function(call)
+
+    def run(arrays, cotangent):
+        if not gradients:
+            return fn(*arrays), ()
+        value, vjp = jax.vjp(fn, *arrays)
+        return value, vjp(cotangent)
+
+    return run
+
+
+def disagreement(what, ours, theirs, tolerance):
+    """How two arrays differ, in words, or None."""
+    if ours.dtype != theirs.dtype:
+        return f"{what} has dtype {ours.dtype}, PyTorch's has {theirs.dtype}"
+    if ours.shape != theirs.shape:
+        return f"{what} has shape {ours.shape}, PyTorch's has {theirs.shape}"
+    if ours.dtype.kind in "iub":
+        return None if np.array_equal(ours, theirs) else f"{what} differs: {ours.ravel()[:8]}, {theirs.ravel()[:8]}"
+    wide = np.complex128 if ours.dtype.kind == "c" else np.float64
+    ours, theirs = ours.astype(wide), theirs.astype(wide)
+    finite = np.isfinite(theirs)
+    if not np.array_equal(ours[~finite], theirs[~finite], equal_nan=True):
+        return f"{what} differs where PyTorch's is not finite"
+    error = np.abs(ours - theirs)[finite].max(initial=0)
+    allowed = tolerance * max(1, np.abs(theirs)[finite].max(initial=0))
+    return None if error <= allowed else f"{what} is off by {error:.3g}, allowed are {allowed:.3g}"
+
+
+class _Pending(NamedTuple):
+    call: Call
+    arrays: list
+    cotangent: Any
+    theirs: torch_side.Outcome
+
+
+def compare(calls) -> list[str]:
+    """Runs the calls on both sides; a line of text for every call whose outcomes differ."""
+    failures, pending = [], []
+    for each in calls:
+        arrays = arrays_of(each)
+        theirs_refused = torch_side.refusal(torch_function(each), *map(torch_side.to_torch, arrays))
+        try:
+            ours_refused, shape = our_refusal(each, arrays)
+        except Exception as error:
+            failures.append(f"{each}: neither TypeError nor ValueError but {type(error).__name__}: {error}")
+            continue
+        if theirs_refused is not None or ours_refused is not None:
+            if theirs_refused is None:
+                failures.append(f"{each}: PyTorch runs it, jaxconv refuses: {ours_refused}")
+            if ours_refused is None:
+                failures.append(f"{each}: jaxconv runs it, PyTorch refuses: {theirs_refused}")
+            continue
+        value = torch_side.run(torch_function(each), arrays).value
+        cotangent = None
+        if differentiable([*arrays, value]) and shape.shape == value.shape:
+            cotangent = numbers(rng_of(each), value.shape, str(value.dtype))
+        theirs = torch_side.run(torch_function(each), arrays, cotangent)
+        pending.append(_Pending(each, arrays, cotangent, theirs))
+    for each, result in zip(pending, _results(pending), strict=True):
+        problem = result if isinstance(result, str) else _first_problem(each, *result)
+        if problem:
+            failures.append(f"{each.call}: {problem}")
+    return failures
+
+
+def _first_problem(pending: _Pending, value, gradients):
+    theirs = pending.theirs
+    for_value, for_gradients = TOLERANCES.get(str(theirs.value.dtype), (0, 0))
+    problems = [disagreement("value", value, theirs.value, for_value)]
+    if pending.cotangent is not None:
+        for i, (ours, their) in enumerate(zip(gradients, theirs.gradients, strict=True)):
+            problems.append(disagreement(f"gradient of array {i}", ours, their, for_gradients))
+    return next(filter(None, problems), None)
+
+
+def _results(pending):
+    """(value, gradients) of each call, from one program; where that fails from one each, an error being its text."""
+    programs = [_program(p.call, p.cotangent is not None) for p in pending]
+    arguments = [([jnp.asarray(a) for a in p.arrays], p.cotangent) for p in pending]
+    try:
+        together = jax.jit(lambda arguments: [run(*a) for run, a in zip(programs, arguments, strict=True)])
+        return jax.tree.map(np.asarray, together(arguments))
+    except Exception:
+        results = []
+        for run, argument in zip(programs, arguments, strict=True):
+            try:
+                results.append(jax.tree.map(np.asarray, jax.jit(run)(*argument)))
+            except Exception as error:
+                results.append(f"fails when compiled or run: {type(error).__name__}: {error}")
+        return results

@@ -1,0 +1,562 @@
+"""The pools against PyTorch over seeded samples of calls, against the oracle, and what PyTorch cannot say of them.
+
+Axis lengths are all distinct, so that no transposed axis can pass.
+"""
+
+import functools
+import inspect
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+from jax import export, lax
+from jax.test_util import check_grads
+
+from jaxconv import _pooling as pooling
+
+RANKS = (1, 2, 3)
+KINDS = ("max_pool", "avg_pool", "adaptive_avg_pool")
+CASES = 40  # sampled calls per function
+LONGEST = {1: 24, 2: 14, 3: 9}  # axis lengths are below
+
+
+def function(kind, rank):
+    return getattr(pooling, f"{kind}{rank}d")
+
+
+@pytest.fixture(scope="module")
+def torch_side():
+    pytest.importorskip("torch")
+    import torch_side
+
+    return torch_side
+
+
+def last(x, rank):
+    return np.moveaxis(x, -rank - 1, -1)
+
+
+def first(x, rank):
+    return np.moveaxis(np.asarray(x), -1, -rank - 1)
+
+
+# Compiling is most of what this file does, and a program runs once.
+QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_parallel_codegen_split_count": 1}
+if jax.__version_info__ < (0, 11):  # later compilers lack this option
+    QUICK["xla_cpu_use_fusion_emitters"] = False
+quick = functools.partial(jax.jit, compiler_options=QUICK)
+
+
+def value_and_gradient(fn, x, cotangent_of):
+    """`fn(x)` and its vector-Jacobian product, as one program; the cotangent is made for the value's shape."""
+    x = jnp.asarray(x)
+    shape = jax.eval_shape(fn, x)
+    g = cotangent_of(shape.shape).astype(shape.dtype)
+
+    def both(x, g):
+        y, pull = jax.vjp(fn, x)
+        return y, pull(g)[0]
+
+    y, dx = quick(both)(x, g)
+    return np.asarray(y), g, np.asarray(dx)
+
+
+# --- a sample of calls ---------------------------------------------------------------------------------------
+
+
+def _each(rng, rank, low, high):
+    """An int, or one per axis."""
+    numbers = tuple(int(n) for n in rng.integers(low, high, rank))
+    return numbers[0] if rng.random() < 0.3 else numbers
+
+
+def sample(kind, rank, rng):
+    """The arguments of a call: mostly valid ones, and some that PyTorch refuses."""
+    size = tuple(int(n) for n in rng.choice(np.arange(4, LONGEST[rank]), rank, replace=False))
+    batch = ((), (2,), (2,), (2,), (0,))[rng.integers(5)]
+    call = {"shape": (*batch, 3, *size), "channels_last": bool(rng.integers(2)), "seed": int(rng.integers(2**31))}
+    if kind == "adaptive_avg_pool":
+        output = [int(m) for m in rng.integers(0 if rng.random() < 0.1 else 1, 2 + max(size), rank)]
+        if rng.random() < 0.4:  # a divisor of the size, a multiple of a divisor, and None
+            output = [n // int(rng.choice([1, 2, 3])) * int(rng.choice([1, 1, 2])) for n in size]
+        output = [None if rng.random() < 0.15 else m for m in output]
+        return call | {"output_size": output[0] if rng.random() < 0.2 else tuple(output)}
+    long = rng.random() < 0.25
+    kernel = _each(rng, rank, 1, 10 if long else 5)
+    call["kernel_size"] = kernel
+    if rng.random() < 0.8:
+        call["stride"] = _each(rng, rank, 1, 5)
+    half = [k // 2 for k in (kernel if isinstance(kernel, tuple) else (kernel,) * rank)]
+    call["padding"] = tuple(int(rng.integers(0, h + 1 + (rng.random() < 0.05))) for h in half)
+    call["ceil_mode"] = bool(rng.integers(2))
+    if kind == "max_pool":
+        call["dilation"] = _each(rng, rank, 1, 3 if long else 4)
+    else:
+        call["count_include_pad"] = bool(rng.integers(2))
+        if rank > 1 and rng.random() < 0.25:
+            call["divisor_override"] = int(rng.choice([-3, 1, 7]))
+    return call
+
+
+@functools.cache
+def cases():
+    rng = np.random.default_rng(2)
+    return [(kind, rank, sample(kind, rank, rng)) for kind in KINDS for rank in RANKS for _ in range(CASES)]
+
+
+def numbers(rng, shape, kind):
+    """Normal numbers, or few different ones (so many ties), some of them not finite."""
+    x = rng.standard_normal(shape)
+    if rng.random() < 0.5:
+        x = np.round(x)
+    if rng.random() < 0.5:
+        x = np.where(rng.random(shape) < 0.1, np.nan, x)
+    if rng.random() < 0.3:
+        x = np.where(rng.random(shape) < (0.7 if kind == "max_pool" else 0.1), -np.inf, x)
+    return x
+
+
+def test_the_sample_is_large_and_distinct():
+    drawn = {str((kind, rank, {**call, "seed": 0})) for kind, rank, call in cases()}
+    assert len(drawn) >= 300
+
+
+@pytest.mark.parametrize("number", range(len(KINDS) * len(RANKS) * CASES))
+def test_equals_pytorch(torch_side, number):
+    kind, rank, call = cases()[number]
+    call = dict(call)
+    rng = np.random.default_rng(call.pop("seed"))
+    x = numbers(rng, call.pop("shape"), kind).astype(np.float32)
+    channels_last = call.pop("channels_last")
+    theirs = functools.partial(getattr(torch_side, kind), rank=rank, **call)
+    ours = functools.partial(
+        function(kind, rank), **call, data_format="channels_last" if channels_last else "channels_first"
+    )
+
+    error = torch_side.refusal(theirs, x)
+    if error is not None:
+        with pytest.raises((ValueError, TypeError)):
+            ours(last(x, rank) if channels_last else x)
+        return
+    y, g, dx = value_and_gradient(ours, last(x, rank) if channels_last else x, rng.standard_normal)
+    if channels_last:
+        y, g, dx = (first(a, rank) for a in (y, g, dx))
+    # Of an empty value of adaptive_avg_pool PyTorch cannot take the gradient.
+    value, gradient = theirs(x, cotangent=g if y.size else None)
+    gradient = np.zeros_like(x) if gradient is None else gradient
+    assert y.dtype == value.dtype
+    assert dx.dtype == gradient.dtype
+    assert y.shape == value.shape
+    if kind == "max_pool":
+        np.testing.assert_array_equal(y, value)
+    else:
+        np.testing.assert_allclose(y, value, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(dx, gradient, rtol=1e-5, atol=1e-5)
+
+
+# --- the oracle ----------------------------------------------------------------------------------------------
+
+ORACLE = [
+    ("max_pool", {"kernel_size": 3, "stride": 2, "padding": 1}),
+    ("max_pool", {"kernel_size": 5, "stride": 1, "padding": 2, "dilation": 1, "ceil_mode": True}),
+    ("max_pool", {"kernel_size": 4, "stride": 3, "padding": 2, "dilation": 2, "ceil_mode": True}),
+    ("avg_pool", {"kernel_size": 3, "stride": 2, "padding": 1, "count_include_pad": False}),
+    ("avg_pool", {"kernel_size": 7, "stride": 3, "padding": 3, "ceil_mode": True}),
+    ("avg_pool", {"kernel_size": 6, "padding": 3, "ceil_mode": True, "count_include_pad": False}),
+    ("adaptive_avg_pool", {"output_size": 4}),
+    ("adaptive_avg_pool", {"output_size": 11}),
+]
+
+
+@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize(("kind", "call"), ORACLE)
+def test_equals_the_oracle_in_float64(kind, call, rank):
+    x = np.random.default_rng(3).standard_normal((2, 3, 9, 8, 10)[: 2 + rank])
+    with jax.enable_x64(True):
+        y = function(kind, rank)(x, **call)
+    assert y.dtype == np.float64
+    np.testing.assert_allclose(y, getattr(reference, kind)(x, **call), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kernel", [16, 17, 40, 61])
+def test_long_windows(kernel):
+    """Too long for a merge per tap."""
+    x = np.round(np.random.default_rng(4).standard_normal((2, 1, 83)).astype(np.float32))
+    for call in ({"stride": 1, "padding": kernel // 2}, {"stride": kernel}, {"stride": 5, "ceil_mode": True}):
+        y = pooling.max_pool1d(x, kernel, **call)
+        np.testing.assert_array_equal(y, reference.max_pool(x, kernel, **call))
+        y = pooling.avg_pool1d(x, kernel, **call)
+        np.testing.assert_allclose(y, reference.avg_pool(x, kernel, **call), atol=1e-6)
+    primitives = jax.make_jaxpr(lambda x: pooling.max_pool1d(x, 1000, 1))(jnp.ones((1, 1, 2000))).eqns
+    assert len(primitives) < 120
+
+
+# --- the maximum: ties, NaN, minus infinity -------------------------------------------------------------------
+
+
+def winners(fn, x, windows):
+    """Where the gradients of the windows go, as one flat index each."""
+    eye = np.eye(windows, dtype=np.float32).reshape(windows, *jax.eval_shape(fn, x).shape)
+    rows = np.asarray(quick(lambda x, eye: jax.vmap(jax.vjp(fn, x)[1])(eye)[0])(x, eye)).reshape(windows, -1)
+    assert np.array_equal(np.sort(rows, 1)[:, -2:], [[0, 1]] * windows)
+    return np.argmax(rows, 1).tolist()
+
+
+@pytest.mark.parametrize("kernel", [(2, 3), (3, 5), (6, 7)])
+def test_the_first_of_equal_maxima_gets_the_gradient(torch_side, kernel):
+    x = jnp.zeros((1, 6, 7)).at[0, 1, 2].set(1).at[0, 1, 0].set(1).at[0, 0, 6].set(1).at[0, 5, 0].set(1)
+    fn = functools.partial(pooling.max_pool2d, kernel_size=kernel, stride=1)
+    shape = (1, 7 - kernel[0], 8 - kernel[1])
+    for window, winner in enumerate(winners(fn, x, np.prod(shape))):
+        g = np.zeros(shape, np.float32)
+        g.reshape(-1)[window] = 1
+        _, dx = torch_side.max_pool(np.asarray(x), kernel, 1, rank=2, cotangent=g)
+        assert winner == dx.argmax()
+
+
+def test_rules_of_the_winner():
+    nan, inf = np.nan, np.inf
+    box = quick(jax.grad(lambda x: pooling.max_pool2d(x, 3)[0, 0, 0]))
+
+    def winner(*rows):
+        return box(jnp.asarray([rows], jnp.float32)).argmax()
+
+    assert winner((7, 7, 7), (7, 7, 7), (7, 7, 7)) == 0
+    assert winner((0, 1, 7), (7, 0, 0), (7, 7, 7)) == 2  # the first row, not the first column
+    assert winner((nan, 1, 2), (3, nan, 5), (9, 9, 1)) == 4  # the last NaN
+    assert winner((1, inf, 2), (inf, nan, 5), (9, 9, 1)) == 4
+    assert winner((-inf, -inf, -inf), (-inf,) * 3, (-inf,) * 3) == 0
+    for kernel in (3, 5, 9):  # a position of the padding loses against minus infinity
+        fn = functools.partial(pooling.max_pool1d, kernel_size=kernel, stride=1, padding=kernel // 2)
+        expected = [max(i - kernel // 2, 0) for i in range(11)]
+        assert winners(fn, jnp.full((1, 11), -inf), 11) == expected
+
+
+def test_a_window_in_the_padding_has_no_winner():
+    """Both taps miss the image: PyTorch's backward pass writes beyond the end of its array."""
+    y, pull = jax.vjp(lambda x: pooling.max_pool1d(x, 2, 1, 1, dilation=3), jnp.ones((1, 2)))
+    assert y.tolist() == [[-np.inf]]
+    assert pull(jnp.ones((1, 1)))[0].tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "int32"])
+def test_integers(torch_side, dtype):
+    x = np.random.default_rng(5).integers(0, 100, (2, 7, 6)).astype(dtype)
+    x = x if dtype[0] == "u" else x - 100  # the padding is below them too
+    y = pooling.max_pool2d(x, 3, 2, 1)
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, torch_side.max_pool(x, 3, 2, 1, rank=2)[0])
+    np.testing.assert_array_equal(pooling.max_pool1d(x, 5, 1, 2)[0, :, 2:-2], reference.max_pool(x, 5, 1)[0])
+
+
+# --- the average ---------------------------------------------------------------------------------------------
+
+
+def test_int64_is_truncated(torch_side):
+    x = np.arange(-10, 25).reshape(1, 5, 7)
+    with jax.enable_x64(True):
+        for divisor in (None, -3):
+            y = np.asarray(pooling.avg_pool2d(x, 2, 2, 1, divisor_override=divisor))
+            assert y.dtype == np.int64
+            np.testing.assert_array_equal(y, torch_side.avg_pool(x, 2, 2, 1, False, True, divisor, rank=2)[0])
+
+
+def test_complex_numbers():
+    x = np.random.default_rng(6).standard_normal((2, 2, 3, 9, 7)).astype(np.float32)
+    for fn in (lambda x: pooling.avg_pool2d(x, 3, 2, 1), lambda x: pooling.adaptive_avg_pool2d(x, (2, 7))):
+        np.testing.assert_allclose(fn(x[0] + 1j * x[1]), fn(x[0]) + 1j * fn(x[1]), rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_not_finite_stays_in_its_windows():
+    x = np.ones((1, 1, 10), np.float32)
+    x[..., 4] = np.nan
+    assert np.isnan(pooling.adaptive_avg_pool1d(x, 7)).sum() == np.isnan(reference.adaptive_avg_pool(x, 7)).sum() == 2
+    assert np.isnan(pooling.avg_pool1d(x, 4, 1)).tolist() == [[[False] + [True] * 4 + [False] * 2]]
+
+
+# --- 16-bit floats -------------------------------------------------------------------------------------------
+
+HALF = [
+    ("max_pool", {"kernel_size": 3, "stride": 1, "padding": 1}),
+    ("avg_pool", {"kernel_size": 5, "stride": 2, "padding": 2, "ceil_mode": True, "count_include_pad": False}),
+    ("adaptive_avg_pool", {"output_size": (5, 7)}),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize(("kind", "call"), HALF)
+def test_half_types_are_accumulated_in_float32(torch_side, kind, call, dtype):
+    rng = np.random.default_rng(7)
+    x = np.asarray(jnp.asarray(rng.standard_normal((2, 3, 9, 14)), dtype))
+    y, g, dx = value_and_gradient(functools.partial(function(kind, 2), **call), x, rng.standard_normal)
+    assert y.dtype == dx.dtype == dtype
+    value, _ = getattr(torch_side, kind)(x, rank=2, **call)
+    assert value.dtype == dtype
+    unit = float(jnp.finfo(dtype).eps)
+    # PyTorch adds some gradients up in 16 bits; the gradient here is the float64 one, rounded.
+    wide, exact = getattr(torch_side, kind)(x.astype(np.float64), rank=2, cotangent=g.astype(np.float64), **call)
+    for got, want, few in ((y, value, unit), (y, wide, unit / 2), (dx, exact, unit / 2)):
+        np.testing.assert_allclose(got.astype(np.float64), want.astype(np.float64), rtol=1.01 * few, atol=1e-6)
+
+
+# --- transformations -----------------------------------------------------------------------------------------
+
+CALLS = [
+    lambda x: pooling.max_pool2d(x, (3, 2), (2, 1), 1),
+    lambda x: pooling.max_pool2d(x, (5, 4), 1, (2, 1), 1, True),
+    lambda x: pooling.avg_pool2d(x, (3, 2), 2, 1, True, False),
+    lambda x: pooling.adaptive_avg_pool2d(x, (3, 4)),
+]
+
+
+def distinct(shape):
+    """Numbers that are far from each other for a difference quotient."""
+    return np.random.default_rng(8).permutation(np.prod(shape)).reshape(shape) / 10.0
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x: pooling.max_pool1d(x, 3, 2, 1),
+        lambda x: pooling.max_pool1d(x, 7, 1, 3),
+        lambda x: pooling.max_pool2d(x[..., None], (2, 1))[..., 0],
+        lambda x: pooling.avg_pool1d(x, 4, 3, 2, True, False),
+        lambda x: pooling.adaptive_avg_pool1d(x, 4),
+    ],
+)
+def test_gradients_of_order_two(fn):
+    with jax.enable_x64(True):
+        x = jnp.asarray(distinct((1, 2, 10)))
+        check_grads(jax.jit(lambda x: fn(x) ** 2), (x,), order=2, modes=("fwd", "rev"), eps=1e-3)
+
+
+@pytest.mark.parametrize("fn", CALLS)
+def test_vmap_jit_and_scan(fn):
+    x = distinct((3, 2, 4, 7, 6)).astype(np.float32)
+    each = np.stack([fn(image) for image in x])
+    for axis in (0, 2):
+        moved = quick(jax.vmap(fn, in_axes=axis, out_axes=axis))(np.moveaxis(x, 0, axis))
+        np.testing.assert_allclose(moved, np.moveaxis(each, 0, axis), rtol=1e-6)
+    scanned = quick(lambda x: lax.scan(lambda _, image: (None, fn(image)), None, x)[1])(x)
+    np.testing.assert_allclose(scanned, each, rtol=1e-6)
+    np.testing.assert_allclose(fn(x[0, 0]), each[0, 0], rtol=1e-6)  # without a batch
+
+
+@pytest.mark.parametrize("fn", CALLS)
+def test_no_loop_and_no_call_is_left_in_a_program(fn):
+    program = jax.make_jaxpr(jax.grad(lambda x: fn(x).sum()))(jnp.ones((2, 3, 7, 6)))
+    names = {equation.primitive.name for equation in program.eqns}
+    assert not names & {
+        "while",
+        "scan",
+        "custom_jvp_call",
+        "custom_vjp_call",
+        "reduce_window",
+        "select_and_scatter_add",
+    }
+
+
+SYMBOLIC = [
+    *CALLS[:3],
+    lambda x: pooling.max_pool2d(x, 3, 2, 1, ceil_mode=True, data_format="channels_last"),
+    lambda x: pooling.avg_pool2d(x, 6, 2, 3),
+    lambda x: pooling.adaptive_avg_pool2d(x, (None, 1)),
+]
+
+
+@pytest.mark.parametrize("fn", SYMBOLIC)
+def test_symbolic_sizes(fn):
+    sizes = export.symbolic_shape("n, h, w", constraints=("h >= 6", "w >= 6"))
+    shape = jax.ShapeDtypeStruct((sizes[0], *sizes[1:], 8), jnp.float32)
+    gradient = jax.grad(lambda x: (fn(x) ** 2).sum())
+    both = jax.jit(lambda x: (fn(x), gradient(x)))
+    program = export.export(both)(shape)
+    x = jnp.asarray(distinct((2, 9, 7, 8)), jnp.float32)
+    for got, want in zip(quick(program.call)(x), quick(both)(x), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+def test_a_symbolic_batch_serves_every_pool():
+    (batch,) = export.symbolic_shape("n")
+    for fn in CALLS:
+        program = export.export(jax.jit(fn))(jax.ShapeDtypeStruct((batch, 2, 7, 6), jnp.float32))
+        x = jnp.asarray(distinct((5, 2, 7, 6)), jnp.float32)
+        np.testing.assert_allclose(quick(program.call)(x), fn(x), rtol=1e-5)
+
+
+def test_zero_batch():
+    for fn in CALLS:
+        y, _, dx = value_and_gradient(fn, np.ones((0, 3, 7, 6), np.float32), np.ones)
+        assert y.shape == (0, *jax.eval_shape(fn, jnp.ones((3, 7, 6))).shape)
+        assert dx.shape == (0, 3, 7, 6)
+
+
+# --- what is refused -----------------------------------------------------------------------------------------
+
+WINDOWS = [
+    *({"kernel_size": k} for k in (0, -1, 7, 2.0, True, "2", None, (), (2, 2, 2, 2), (2.0,))),
+    *({"kernel_size": 2, "stride": s} for s in (0, -1, 1.5, True, "1", (1, 1, 1, 1), (0,))),
+    *({"kernel_size": 2, "padding": p} for p in (-1, 2, 0.5, True, "same", (), (1, 1, 1, 1), None)),
+    {"kernel_size": 3, "padding": 2},
+    {"kernel_size": 9, "stride": 2, "ceil_mode": True},
+    *({"kernel_size": 2, "ceil_mode": c} for c in (1, None, "no")),
+]
+MAX = [
+    *({"kernel_size": 3, "dilation": d} for d in (0, -1, 4, True, (), (1, 1, 1, 1), 1.0)),
+    {"kernel_size": 3, "dilation": 2, "padding": 2},
+]
+AVG = [
+    *({"kernel_size": 2, "count_include_pad": c} for c in (1, None, "no")),
+    *({"kernel_size": 2, "divisor_override": d} for d in (0, 2.5, True, "2")),
+]
+OUTPUT_SIZES = [{"output_size": m} for m in (-1, None, 2.0, True, "2", (), (2, 2, 2, 2), (2.0,), (-1,))]
+REFUSED = [
+    *(("max_pool", rank, call) for rank in RANKS for call in (*WINDOWS, *MAX)),
+    *(("avg_pool", rank, call) for rank in RANKS for call in (*WINDOWS, *AVG)),
+    *(("adaptive_avg_pool", rank, call) for rank in RANKS for call in OUTPUT_SIZES),
+    ("avg_pool", 3, {"kernel_size": 7, "padding": 1}),
+    ("avg_pool", 3, {"kernel_size": 7, "ceil_mode": True}),
+    ("adaptive_avg_pool", 1, {"output_size": (None,)}),
+    ("adaptive_avg_pool", 2, {"output_size": (2,)}),
+]
+
+
+@pytest.mark.parametrize(("kind", "rank", "call"), REFUSED)
+def test_refuses_what_pytorch_refuses(torch_side, kind, rank, call):
+    x = np.zeros((2, 3, 6, 6, 6)[: 2 + rank], np.float32)
+    theirs = getattr(torch_side.F, f"{kind}{rank}d")
+    assert torch_side.refuses(theirs, torch_side.to_torch(x), **call)
+    with pytest.raises((ValueError, TypeError)):
+        function(kind, rank)(x, **call)
+
+
+SHAPES = [(6,), (2, 2, 3, 6), (0, 3, 6), (2, 0, 6), (2, 3, 0), (0, 0, 6), (0, 6), (3, 0), (3, 6), (0, 3, 0)]
+
+
+@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_accepts_the_shapes_that_pytorch_accepts(torch_side, kind, rank):
+    for shape in SHAPES:
+        x = np.zeros((*shape, *(6,) * (rank - 1)), np.float32)
+        theirs = getattr(torch_side.F, f"{kind}{rank}d")
+        ours = functools.partial(jax.eval_shape, lambda x: function(kind, rank)(x, 2), x)
+        if (kind, rank, shape[1:]) == ("adaptive_avg_pool", 3, (0, 6)):
+            assert ours().shape == (shape[0], 0, 2, 2, 2)  # which PyTorch accepts in one and two dimensions only
+        elif torch_side.refuses(theirs, torch_side.to_torch(x), 2):
+            with pytest.raises(ValueError, match=r"input .* got shape"):
+                ours()
+        else:
+            assert ours().shape == tuple(theirs(torch_side.to_torch(x), 2).shape)
+
+
+@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_dtypes(torch_side, kind, rank):
+    """PyTorch's, and where only its kernels on a CPU leave one out, that one too."""
+    more = {
+        ("max_pool", 1): {"int8", "int16", "int32", "int64", "uint8"},  # its max_pool2d takes them
+        ("avg_pool", 3): {"float16", "bfloat16"},  # on a GPU it takes them
+    }.get((kind, rank), set())
+    if kind == "avg_pool":
+        more |= {"complex64", "complex128"}  # as its adaptive_avg_pool does
+    torch = torch_side.torch
+    with jax.enable_x64(True):
+        for name in (
+            *("float16", "bfloat16", "float32", "float64", "bool", "complex64", "complex128"),
+            *("int8", "int16", "int32", "int64", "uint8"),
+        ):
+            x = torch.zeros((3, *(4,) * rank), dtype=getattr(torch, name))
+            theirs = getattr(torch.nn.functional, f"{kind}{rank}d")
+            ours = functools.partial(
+                jax.eval_shape, lambda x: function(kind, rank)(x, 1), jax.ShapeDtypeStruct(x.shape, name)
+            )
+            if name in more or not torch_side.refuses(theirs, x, 1):
+                assert ours().dtype == name
+            else:
+                with pytest.raises(TypeError, match=rf"input has dtype {name}, .*; convert it, for example input\."):
+                    ours()
+
+
+IMAGE = np.zeros((2, 3, 8, 6), np.float32)
+MESSAGES = [
+    (lambda: pooling.max_pool2d([1.0], 2), TypeError, ["input", "list", "jnp.asarray(input)"]),
+    (lambda: pooling.max_pool2d(IMAGE > 0, 2), TypeError, ["bool", "input.astype('float32')"]),
+    (lambda: pooling.max_pool2d(IMAGE + 0j, 2), TypeError, ["complex64", "input.real"]),
+    (lambda: pooling.avg_pool2d(IMAGE.astype(int), 2), TypeError, ["int", "input.astype('float32')"]),
+    (lambda: pooling.max_pool2d(IMAGE, 0), ValueError, ["kernel_size", "positive", "0"]),
+    (lambda: pooling.max_pool2d(IMAGE, (2, 2.5)), TypeError, ["kernel_size[1]", "integer", "2.5"]),
+    (lambda: pooling.max_pool2d(IMAGE, 2, (0, 1)), ValueError, ["stride", "positive", "(0, 1)"]),
+    (lambda: pooling.max_pool2d(IMAGE, 2, padding="same"), TypeError, ["padding", "2 ints", "'same'"]),
+    (
+        lambda: pooling.max_pool2d(IMAGE, 3, padding=(1, 2)),
+        ValueError,
+        ["padding (1, 2)", "kernel_size (3, 3)", "axis 1"],
+    ),
+    (lambda: pooling.max_pool2d(IMAGE, 3, padding=(1, 2)), ValueError, ["at most 1", "pad the input first"]),
+    (lambda: pooling.max_pool2d(IMAGE, 7), ValueError, ["kernel_size (7, 7)", "axis 1", "6 + 2 * 0 = 6", "smaller"]),
+    (lambda: pooling.max_pool2d(IMAGE, 3, dilation=4), ValueError, ["dilation (4, 4)", "spans 9", "axis 0"]),
+    (lambda: pooling.max_pool2d(IMAGE, 2, ceil_mode=1), TypeError, ["ceil_mode", "True or False", "1 of type int"]),
+    (lambda: pooling.max_pool2d(IMAGE[0, 0], 2), ValueError, ["2-D pool", "(N, C, H, W) or (C, H, W)", "(8, 6)"]),
+    (lambda: pooling.max_pool3d(IMAGE[0], 2, data_format="channels_last"), ValueError, ["(D, H, W, C)", "(3, 8, 6)"]),
+    (lambda: pooling.max_pool2d(IMAGE[:, :, :0], 1), ValueError, ["empty", "(2, 3, 0, 6)", "only the batch"]),
+    (lambda: pooling.avg_pool2d(IMAGE[:, :0], 1), ValueError, ["at least one channel", "(2, 0, 8, 6)"]),
+    (
+        lambda: pooling.avg_pool2d(IMAGE, 1, data_format="NHWC"),
+        ValueError,
+        ["data_format", "'channels_last'", "'NHWC'"],
+    ),
+    (lambda: pooling.avg_pool2d(IMAGE, 2, divisor_override=0), ValueError, ["divisor_override", "zero", "use 1"]),
+    (lambda: pooling.avg_pool2d(IMAGE, 2, divisor_override=2.0), TypeError, ["divisor_override", "integer", "2.0"]),
+    (lambda: pooling.avg_pool2d(IMAGE, 2, count_include_pad=1), TypeError, ["count_include_pad", "True or False"]),
+    (
+        lambda: pooling.avg_pool3d(IMAGE, (2, 2, 7), padding=1),
+        ValueError,
+        ["avg_pool3d", "only 6", "7", "pad the input"],
+    ),
+    (lambda: pooling.adaptive_avg_pool2d(IMAGE, (2,)), ValueError, ["output_size", "2 ints", "None", "(2,)"]),
+    (lambda: pooling.adaptive_avg_pool2d(IMAGE, None), TypeError, ["output_size", "2 ints", "None"]),
+    (lambda: pooling.adaptive_avg_pool2d(IMAGE, (2, -1)), ValueError, ["output_size[1]", "-1"]),
+    (lambda: pooling.adaptive_avg_pool1d(IMAGE[0], (None,)), TypeError, ["output_size[0]", "integer", "None"]),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "words"), MESSAGES)
+def test_messages(call, error, words):
+    with pytest.raises(error) as info:
+        call()
+    for word in words:
+        assert word in str(info.value), str(info.value)
+
+
+def test_a_symbolic_size_cannot_be_divided():
+    shape = jax.ShapeDtypeStruct((2, 3, *export.symbolic_shape("h, w")), jnp.float32)
+    with pytest.raises(ValueError, match=r"output_size \(1, 3\).* spatial axis 1.* symbolic size w"):
+        jax.eval_shape(lambda x: pooling.adaptive_avg_pool2d(x, (1, 3)), shape)
+
+
+# --- the interface -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rank", RANKS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_interface(kind, rank):
+    fn, name = function(kind, rank), f"{kind}{rank}d"
+    assert (fn.__name__, fn.__qualname__, fn.__module__) == (name, name, "jaxconv._pooling")
+    assert pickle.loads(pickle.dumps(fn)) is fn
+    window = ["kernel_size", "stride=None", "padding=0"]
+    arguments = {
+        "max_pool": [*window, "dilation=1", "ceil_mode=False"],
+        "avg_pool": [*window, "ceil_mode=False", "count_include_pad=True", *["divisor_override=None"] * (rank > 1)],
+        "adaptive_avg_pool": ["output_size"],
+    }[kind]
+    signature = inspect.signature(fn)
+    shown = str(signature.replace(parameters=[p.replace(annotation=p.empty) for p in signature.parameters.values()]))
+    assert shown.startswith(f"({', '.join(['input', *arguments])}, *, data_format='channels_first')")
+    assert fn.__doc__ is not None
+    assert "{" not in fn.__doc__
+    assert "@" not in fn.__doc__
+    for parameter in signature.parameters:
+        assert f"\n        {parameter}: " in fn.__doc__

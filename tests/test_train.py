@@ -1,0 +1,407 @@
+import contextlib
+import gzip
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import matplotlib.figure
+import numpy as np
+import pytest
+import torch
+
+from examples import report, train
+from examples.config import Config, Data, Model, Optimizer, Train
+
+ROOT = Path(__file__).parent.parent
+STILL = Data(shift=0, rotation=0, scale=0)
+SMALL = Model((2, 3, 4))
+LAYERS = {"conv1": "weight", "conv2": "weight", "conv3": "weight", "linear": "kernel"}
+NAMES = [f"{layer}.{name}" for layer, weight in LAYERS.items() for name in ("bias", weight)]
+
+
+@pytest.fixture(autouse=True)
+def platforms_as_before():
+    before = jax.config.jax_platforms
+    yield
+    jax.config.update("jax_platforms", before)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """26 digits to train on and 10 held out, as IDX files: noise with a bright bar where the label says."""
+    folder = tmp_path_factory.mktemp("digits")
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 26), ("t10k", 10)):
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        images = rng.integers(0, 60, (count, 28, 28), dtype=np.uint8)
+        for image, label in zip(images, labels, strict=True):
+            image[2 * label + 4 : 2 * label + 6] = 255
+        images_file = struct.pack(">4B3I", 0, 0, 8, 3, count, 28, 28) + images.tobytes()
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(images_file)
+        labels_file = struct.pack(">4BI", 0, 0, 8, 1, count) + labels.tobytes()
+        (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels_file))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def arguments(folder, tmp_path_factory):
+    config = tmp_path_factory.mktemp("config") / "small.toml"
+    config.write_text(
+        f"""
+        [data]
+        path = "{folder}"
+        [model]
+        channels = [2, 3, 4]
+        [train]
+        epochs = 3
+        batch_size = 8
+        log_every = 2
+        """
+    )
+    return ["--config", str(config)]
+
+
+@pytest.fixture(scope="module")
+def finished(arguments, tmp_path_factory):
+    """A run of 3 epochs of 3 steps: its folder, and what it printed into a pipe."""
+    out = tmp_path_factory.mktemp("runs") / "deep" / "first"
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert train.main([*arguments, "--out", str(out)]) == 0
+    return out, printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def built():
+    return train.build(Config(model=SMALL), steps=10)
+
+
+def records(out):
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def batch(count=8, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (count, 28, 28), dtype=np.uint8), rng.integers(0, 10, count, dtype=np.int32)
+
+
+# What a run leaves behind
+
+
+def test_the_records(finished):
+    found = records(finished[0])
+    # 9 steps, one record for every two and one for the rest; a test after every third.
+    assert [(record["step"], "test_loss" in record) for record in found] == [
+        (2, False), (3, True), (4, False), (6, False), (6, True), (8, False), (9, False), (9, True),
+    ]  # fmt: skip
+    for record in found:
+        if "test_loss" in record:
+            assert set(record) == {"step", "test_loss", "test_accuracy"}
+            assert record["test_accuracy"] * 10 == round(record["test_accuracy"] * 10)
+        else:
+            assert set(record) == {"step", "loss", "accuracy", "gradient_norm"}
+            assert sorted(record["gradient_norm"]) == NAMES
+            assert all(norm > 0 for norm in record["gradient_norm"].values())
+
+
+def test_what_a_pipe_receives(finished):
+    folder, out = finished
+    assert "\x1b" not in out
+    assert "\r" not in out
+    lines = [line.rstrip() for line in out.splitlines()]
+    device = jax.devices()[0]
+    assert lines[0] == f"device    {device.platform} ({device.device_kind})"
+    assert lines[1] == "digits    26 to train on, 10 held out"
+    sizes = [2 * 1 * 9 + 2, 3 * 2 * 9 + 3, 4 * 3 * 9 + 4, 7 * 7 * 4 * 10 + 10]
+    assert lines[2] == f"network   {sum(sizes):,} parameters"
+    tests = [record["test_accuracy"] for record in records(folder) if "test_accuracy" in record]
+    for epoch, accuracy in enumerate(tests, 1):
+        (line,) = [line for line in lines if line.startswith(f"epoch {epoch:3d} ")]
+        assert f"held out {accuracy:7.2%}   " in line
+        assert line.endswith(" images/s")
+    assert f"held-out accuracy {tests[-1]:.2%}" in lines
+    assert lines[-1].startswith("trained 9 steps in ")
+    # The table: each parameter, its shape, and its first, median and last gradient norm.
+    norms = [record["gradient_norm"]["conv2.weight"] for record in records(folder) if "loss" in record]
+    (row,) = [line.split() for line in lines if "conv2.weight" in line]
+    assert row[1:8] == ["3", "×", "2", "×", "3", "×", "3"]
+    assert row[8:] == [f"{norm:.3g}" for norm in (norms[0], np.median(norms), norms[-1])]
+    assert all(any(name in line for line in lines) for name in NAMES)
+
+
+def test_what_a_terminal_receives_and_one_seed_gives_identical_metrics(
+    finished, arguments, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes the output for a terminal
+    assert train.main([*arguments, "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "metrics.jsonl").read_bytes() == (finished[0] / "metrics.jsonl").read_bytes()
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "\x1b[" in out
+    assert "9/9" in out
+    final = [record for record in records(tmp_path) if "loss" in record][-1]
+    assert f"loss {final['loss']:.3f}  accuracy {final['accuracy']:.1%}" in out
+
+
+def test_another_seed_gives_other_metrics(finished, arguments, tmp_path):
+    assert train.main([*arguments, "--out", str(tmp_path), "--train.seed", "1", "--platform", "cpu"]) == 0
+    ours, theirs = ([record for record in records(out) if "loss" in record] for out in (finished[0], tmp_path))
+    assert [record["step"] for record in ours] == [record["step"] for record in theirs]
+    assert all(one["loss"] != other["loss"] for one, other in zip(ours, theirs, strict=True))
+
+
+# The pictures
+
+
+def drawn(monkeypatch, tmp_path, draw, *args):
+    """The figure that `draw` saves, checked to be a picture with something on it."""
+    kept = []
+    save = matplotlib.figure.Figure.savefig
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", lambda self, path: (kept.append(self), save(self, path)))
+    draw(*args, tmp_path / "picture.png")
+    assert matplotlib.image.imread(tmp_path / "picture.png")[..., :3].std() > 0.05
+    return kept[0]
+
+
+def legend(axes):
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_the_pictures_are_written(finished):
+    assert {path.name for path in finished[0].iterdir()} == {"metrics.jsonl", "curves.png", "gradient_flow.png"}
+
+
+def test_curves(monkeypatch, tmp_path):
+    trainings = [{"step": step, "loss": 2 / step, "accuracy": 1 - 1 / step} for step in (2, 4, 5)]
+    tests = [{"step": step, "test_loss": 1 / step, "test_accuracy": 1 - 0.5 / step} for step in (3, 5)]
+    figure = drawn(monkeypatch, tmp_path, report.draw_curves, trainings, tests)
+    left, right = figure.axes
+    for axes, scale, values in ((left, 1, (2 / 5, 1 / 5)), (right, 100, (0.8, 0.9))):
+        assert axes.get_xlabel() == "step"
+        assert legend(axes) == ["training, with dropout and moved digits", "held out"]
+        lines = axes.get_lines()
+        assert [list(line.get_xdata()) for line in lines] == [[2, 4, 5], [3, 5]]
+        np.testing.assert_allclose([line.get_ydata()[-1] for line in lines], np.multiply(scale, values))
+        assert len({line.get_linestyle() for line in lines}) == 2
+    assert (left.get_title(), left.get_ylabel(), left.get_yscale()) == ("Loss", "cross-entropy (nats)", "log")
+    assert (right.get_title(), right.get_ylabel()) == ("Accuracy", "digits read correctly (%)")
+
+
+def gradient_records():
+    rng = np.random.default_rng(0)
+    names = ["conv1.bias", "conv1.weight", "linear.kernel"]
+    return [{"step": step, "gradient_norm": dict(zip(names, rng.uniform(1, 2, 3), strict=True))} for step in (5, 9)]
+
+
+def test_layer_norms():
+    trainings = gradient_records()
+    found = report.layer_norms(trainings)
+    assert list(found) == ["conv1", "linear"]
+    for number, record in enumerate(trainings):
+        norms = record["gradient_norm"]
+        assert found["conv1"][number] == pytest.approx(np.hypot(norms["conv1.bias"], norms["conv1.weight"]))
+        assert found["linear"][number] == pytest.approx(norms["linear.kernel"])
+
+
+def test_gradient_flow(monkeypatch, tmp_path):
+    trainings = gradient_records()
+    (axes,) = drawn(monkeypatch, tmp_path, report.draw_gradient_flow, trainings).axes
+    assert axes.get_yscale() == "log"
+    assert axes.get_xlabel() == "step"
+    assert axes.get_ylabel() == "Euclidean norm of the gradient"
+    assert legend(axes) == ["conv1", "linear"]
+    conv1, linear = axes.get_lines()
+    assert list(conv1.get_xdata()) == [5, 9]
+    np.testing.assert_allclose(linear.get_ydata(), [record["gradient_norm"]["linear.kernel"] for record in trainings])
+    assert conv1.get_linestyle() != linear.get_linestyle()
+
+
+# The training step
+
+
+class TorchNetwork(torch.nn.Module):
+    def __init__(self, params, kernel_size):
+        super().__init__()
+        first, second, third = (len(params[f"conv{number}.weight"]) for number in (1, 2, 3))
+        self.conv1 = torch.nn.Conv2d(1, first, kernel_size, padding="same")
+        self.conv2 = torch.nn.Conv2d(first, second, kernel_size, padding="same")
+        self.conv3 = torch.nn.Conv2d(second, third, kernel_size, padding="same")
+        self.linear = torch.nn.Linear(49 * third, 10)
+        state = {name.replace("kernel", "weight"): torch.tensor(value) for name, value in params.items()}
+        state["linear.weight"] = state["linear.weight"].T
+        self.load_state_dict(state)
+
+    def forward(self, x):
+        for conv in (self.conv1, self.conv2):
+            x = torch.nn.functional.max_pool2d(torch.relu(conv(x)), 2)
+        x = torch.relu(self.conv3(x))
+        return self.linear(x.permute(0, 2, 3, 1).flatten(1))
+
+
+def test_two_steps_against_torch():
+    config = Config(STILL, Model((3, 4, 5), 5, dropout=0), Optimizer(0.01, 0.1, warmup=0), Train())
+    state, step_fn, test_fn = train.build(config, steps=2)
+    network = TorchNetwork({name: np.asarray(value) for name, value in train.named(state.params).items()}, 5)
+    adam = torch.optim.AdamW(network.parameters(), lr=0.01, weight_decay=0.1)
+    for seed, factor in ((0, 1.0), (1, 0.5)):  # half a cosine over two steps: the whole rate, then half of it
+        images, labels = batch(seed=seed)
+        test_loss, test_right = test_fn(state.params, images, labels)
+        state, metrics = step_fn(state, images, labels)
+        adam.param_groups[0]["lr"] = 0.01 * factor
+        scores = network(torch.tensor((images[:, None] / 255 - 0.1307) / 0.3081, dtype=torch.float32))
+        loss = torch.nn.functional.cross_entropy(scores, torch.tensor(labels, dtype=torch.long))
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        right = (scores.argmax(1).numpy() == labels).sum()
+        assert float(metrics["loss"]) == pytest.approx(loss.item(), rel=1e-5)
+        assert float(metrics["accuracy"]) == right / 8
+        assert float(test_loss) == pytest.approx(8 * loss.item(), rel=1e-5)
+        assert test_right == right
+        for name, parameter in network.named_parameters():
+            ours = name if name != "linear.weight" else "linear.kernel"
+            norm = float(metrics["gradient_norm"][ours])
+            assert norm == pytest.approx(np.linalg.norm(parameter.grad.numpy()), rel=1e-4), name
+            value = np.asarray(train.named(state.params)[ours])
+            wanted = parameter.detach().numpy()
+            # Adam divides by the gradient's size, so a gradient near zero amplifies rounding.
+            np.testing.assert_allclose(value, wanted.T if name == "linear.weight" else wanted, atol=1e-4)
+    assert int(state.step) == 2
+
+
+@pytest.mark.parametrize(("data", "dropout"), [(STILL, 0.5), (Data(), 0.0)], ids=["dropout", "movement"])
+def test_chance_follows_the_step_and_the_step_learns(data, dropout):
+    config = Config(data, Model((4, 6, 8), dropout=dropout), Optimizer(0.01), Train(seed=3))
+    state, step_fn, _ = train.build(config, steps=60)
+    images, labels = batch(16)
+    images //= 8
+    for image, label in zip(images, labels, strict=True):
+        image[2 * label + 4 : 2 * label + 6] = 255
+
+    def loss_at(step):  # with the initial weights, so that only chance changes it
+        copy = jax.tree.map(jnp.copy, state)._replace(step=jnp.int32(step))
+        return float(step_fn(copy, images, labels)[1]["loss"])
+
+    first = [loss_at(step) for step in range(4)]
+    assert len(set(first)) == 4
+    assert [loss_at(step) for step in range(4)] == first
+
+    for _ in range(60):
+        state, metrics = step_fn(state, images, labels)
+    assert float(metrics["loss"]) < 0.5 * np.mean(first)
+
+
+def test_the_step_lowers_for_every_platform_and_the_cpu_one_runs(built):
+    state, step_fn, _ = built
+    images, labels = batch()
+    leaves, tree = jax.tree.flatten(state)
+
+    # Plain arrays in and out: the containers of Flax and optax have no serialised form.
+    @jax.jit
+    def step(leaves, images, labels):
+        return jax.tree.leaves(step_fn(jax.tree.unflatten(tree, leaves), images, labels))
+
+    platforms = ("cpu", "cuda", "rocm", "tpu")
+    exported = jax.export.export(step, platforms=platforms)(leaves, images, labels)
+    assert exported.platforms == platforms
+    # Three forward; the gradients of three weights and, but for the digits themselves, of two inputs.
+    assert exported.mlir_module().count("stablehlo.convolution") >= 8
+    found = jax.export.deserialize(exported.serialize()).call(leaves, images, labels)
+    wanted = jax.tree.leaves(step_fn(jax.tree.map(jnp.copy, state), images, labels))
+    assert len(found) == len(wanted) > 30
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_evaluate_weighs_a_short_batch_by_its_size(built, monkeypatch):
+    monkeypatch.setattr(train, "TEST_BATCH", 4)
+    state, _, test_fn = built
+    images, labels = batch(9)
+    loss, accuracy = train.evaluate(test_fn, state.params, images, labels)
+    parts = [test_fn(state.params, images[i : i + 1], labels[i : i + 1]) for i in range(9)]
+    assert loss == pytest.approx(np.mean([part[0] for part in parts]), rel=1e-5)
+    assert accuracy == np.mean([part[1] for part in parts])
+
+
+def test_mean():
+    found = train.mean([{"a": jnp.float32(1), "b": {"c": jnp.float32(5)}}, {"a": jnp.float32(2), "b": {"c": 8.0}}])
+    assert found == {"a": 1.5, "b": {"c": 6.5}}
+
+
+# What the user can put right
+
+
+def refused(args, capsys):
+    """The line that `main` shows for wrong arguments."""
+    assert train.main(args) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    return err
+
+
+def test_a_wrong_key(arguments, tmp_path, capsys):
+    line = refused([*arguments, "--out", str(tmp_path / "run"), "--optimizer.lr", "1"], capsys)
+    assert line == "error: unknown key 'optimizer.lr'; the nearest valid key is 'optimizer.learning_rate'\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_data_folder(arguments, tmp_path, capsys):
+    (tmp_path / "metrics.jsonl").write_text("an earlier run\n")
+    nowhere = tmp_path / "nowhere"
+    line = refused([*arguments, "--out", str(tmp_path), "--data.path", str(nowhere)], capsys)
+    assert line == f"error: data.path: there is no folder {nowhere}\n"
+    assert (tmp_path / "metrics.jsonl").read_text() == "an earlier run\n"
+
+
+def test_an_absent_platform(arguments, tmp_path, capsys):
+    present = {device.platform for device in jax.devices()}
+    absent = "tpu" if "tpu" not in present else "gpu"
+    line = refused([*arguments, "--out", str(tmp_path), "--platform", absent], capsys)
+    found = ", ".join(sorted(present))
+    assert line == f"error: platform '{absent}' is not available here; JAX finds: {found}\n"
+
+
+def test_a_batch_larger_than_the_data(arguments, tmp_path, capsys):
+    line = refused([*arguments, "--out", str(tmp_path), "--train.batch-size", "27"], capsys)
+    assert line == "error: train.batch_size is 27: more than the 26 digits\n"
+
+
+def test_a_folder_that_cannot_be_written(arguments, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    line = refused([*arguments, "--out", str(tmp_path / "file" / "run")], capsys)
+    assert line == f"error: --out: cannot write into {tmp_path / 'file' / 'run'}: Not a directory\n"
+
+
+def test_a_run_that_diverges(arguments, tmp_path, capsys):
+    rate = ["--optimizer.learning-rate", "1e30", "--optimizer.warmup", "0"]
+    assert train.main([*arguments, "--out", str(tmp_path), *rate]) == 2
+    err = capsys.readouterr().err
+    assert err == "error: training diverged by step 2: lower optimizer.learning_rate\n"
+    assert records(tmp_path) == []
+
+
+def test_the_available_platform_is_accepted():
+    train.select_platform(jax.default_backend())
+    assert jax.config.jax_platforms == jax.default_backend()
+
+
+def test_the_program_itself(folder, arguments, tmp_path):
+    """Exit status and output of the command, in a process of its own."""
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for path in folder.iterdir():
+        (broken / path.name).write_bytes(path.read_bytes()[: 1000 if "train-images" in path.name else None])
+    command = [sys.executable, "-m", "examples.train", *arguments, "--out", str(tmp_path / "run")]
+    options = {"cwd": ROOT, "env": os.environ | {"JAX_PLATFORMS": "cpu"}, "capture_output": True, "text": True}
+    failed = subprocess.run([*command, "--data.path", str(broken)], check=False, **options)
+    file = broken / "train-images-idx3-ubyte"
+    message = f"error: {file}: truncated: 1000 bytes, where the header promises {16 + 26 * 784}\n"
+    assert (failed.returncode, failed.stdout, failed.stderr) == (2, "", message)
