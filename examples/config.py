@@ -42,8 +42,6 @@ class Model:
     """output channels of the three convolutions"""
     kernel_size: int = 3
     """side of every convolution's kernel"""
-    dropout: float = 0.3
-    """fraction of the last features dropped in training"""
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Train:
 
     seed: int = 0
     """decides the initial weights, the order of the digits and every random change to them"""
-    epochs: int = 16
+    epochs: int = 24
     """passes over the training digits"""
     batch_size: int = 64
     """digits a step"""
@@ -112,7 +110,6 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.scale": _FRACTION,
     "model.channels": (lambda value: min(value) > 0, "must be positive, each of them"),
     "model.kernel_size": _POSITIVE,
-    "model.dropout": _FRACTION,
     "optimizer.learning_rate": _POSITIVE,
     "optimizer.weight_decay": _NOT_NEGATIVE,
     "optimizer.warmup": _FRACTION,

@@ -109,7 +109,7 @@ def draw_curves(trainings: list[dict], tests: list[dict], path: Path) -> None:
     for axes, name in ((left, "loss"), (right, "accuracy")):
         scale = 1 if name == "loss" else 100
         for records, key, label, style in (
-            (trainings, name, "training, with dropout and moved digits", _STYLES[0] | {"marker": ""}),
+            (trainings, name, "training, on moved digits", _STYLES[0] | {"marker": ""}),
             (tests, f"test_{name}", "held out", _STYLES[1]),
         ):
             steps = [record["step"] for record in records]

@@ -118,27 +118,26 @@ def build(config: Config, steps: int) -> tuple[State, jax.stages.Wrapped, jax.st
     """The state before the first step, the training step, and the function that tests."""
     # threefry is the generator that gives the same numbers on every platform.
     key = jax.random.key(config.train.seed, impl="threefry2x32")
-    init_key, train_key = jax.random.split(key)
+    init_key, move_key = jax.random.split(key)
     network, params = nnx.split(create(config.model, init_key))
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, config.optimizer.learning_rate, int(config.optimizer.warmup * steps), steps
     )
     optimizer = optax.adamw(schedule, weight_decay=config.optimizer.weight_decay)
 
-    def judge(params, images, labels, dropout_key=None):
-        scores = nnx.merge(network, params)(images, dropout_key)
+    def judge(params, images, labels):
+        scores = nnx.merge(network, params)(images)
         return optax.softmax_cross_entropy_with_integer_labels(scores, labels), scores.argmax(-1) == labels
 
-    def loss_fn(*args):
-        losses, right = judge(*args)
+    def loss_fn(params, images, labels):
+        losses, right = judge(params, images, labels)
         return losses.mean(), right.mean()
 
     @functools.partial(jax.jit, donate_argnums=0)
     def step_fn(state: State, images: jax.Array, labels: jax.Array) -> tuple[State, dict]:
-        move_key, dropout_key = jax.random.split(jax.random.fold_in(train_key, state.step))
-        images = normalise(move(images, config.data, move_key))
+        images = normalise(move(images, config.data, jax.random.fold_in(move_key, state.step)))
         gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
-        (loss, accuracy), gradients = gradient_fn(state.params, images, labels, dropout_key)
+        (loss, accuracy), gradients = gradient_fn(state.params, images, labels)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         norms = {name: jnp.linalg.norm(gradient) for name, gradient in named(gradients).items()}

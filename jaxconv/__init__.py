@@ -1,8 +1,10 @@
 """Convolution for JAX with PyTorch's meaning."""
 
+from jaxconv._explain import explain as explain
 from jaxconv.functional import adaptive_avg_pool1d as adaptive_avg_pool1d
 from jaxconv.functional import adaptive_avg_pool2d as adaptive_avg_pool2d
 from jaxconv.functional import adaptive_avg_pool3d as adaptive_avg_pool3d
+from jaxconv.functional import algorithms as algorithms
 from jaxconv.functional import avg_pool1d as avg_pool1d
 from jaxconv.functional import avg_pool2d as avg_pool2d
 from jaxconv.functional import avg_pool3d as avg_pool3d

@@ -161,6 +161,8 @@ def pad(input: jax.Array, pad: Sequence[int], mode: str = "constant", value: flo
     """
     x = as_array("input", input)
     widths, mode = _spec.parse_pad(x.shape, x.dtype, pad, mode, value)
+    if isinstance(value, int) and x.dtype.kind not in "iu":
+        value = float(value)  # a long int fits into no array before it is converted
     return _pad(x, 0 if value is None else value, widths, mode)
 
 

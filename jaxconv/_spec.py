@@ -80,6 +80,10 @@ class ConvSpec:
             )
         )
 
+    def receptive_field(self, kernel_size: Sequence[int]) -> tuple[int, ...]:
+        """How far apart the first and the last position are that one position of y depends on, both counted."""
+        return tuple(d * (k - 1) + 1 for k, d in zip(kernel_size, self.dilations, strict=True))
+
 
 # ---------------------------------------------------------------------------------------------------------------
 # Single arguments
@@ -213,7 +217,7 @@ def check_pads(mode: str, pads: Pads, size: Sequence[Size] | None = None) -> Non
         supply = n + min(pair[0], 0) + min(pair[1], 0) if mode == "circular" else n
         limit = {"reflect": supply - 1, "circular": supply, "symmetric": supply, "replicate": math.inf}[mode]
         if max(pair) > limit:
-            least = max(pair) + 1 if mode == "reflect" else max(pair)
+            least = n + max(pair) - limit
             raise ValueError(
                 f"padding_mode={mode!r} can pad at most {limit} where the image has size {n}, got padding {pair} "
                 f"on spatial axis {axis}; use an image of at least {least} there, or padding_mode='replicate'"
@@ -304,6 +308,18 @@ def _conv_spec(
     return spec
 
 
+def multiply_accumulates(weight_shape: Sequence[int], size: Sequence[Size]) -> Size:
+    """How many multiply-accumulates one image takes, for any of the three ops: the number of terms of T(x, w, y).
+
+    T sums one product for each element of w at each spatial position of y. Those that meet padding are counted.
+
+    Args:
+        weight_shape: the shape of w.
+        size: spatial size of y: a convolution's output, a transposed convolution's input.
+    """
+    return math.prod(weight_shape) * math.prod(size)
+
+
 def check_grad_output(spec: ConvSpec, x_shape, w_shape, y_shape) -> None:
     """Refuses a `grad_output` that is not of the shape of the convolution's output."""
     _, size = split_shape("input", x_shape, spec.rank, spec.data_format)
@@ -331,6 +347,19 @@ class TransposedSpec:
     spec: ConvSpec
     size: tuple[Size, ...]
     extension: tuple[int, ...]
+
+    def receptive_field(self, kernel_size: Sequence[int]) -> tuple[int, ...]:
+        """How far apart the first and the last input position are that one position of the result depends on at most.
+
+        Position q of the result takes tap t from input position (q + low - t * dilation) / stride, where that is
+        whole. With g = gcd(stride, dilation), such taps are stride / g apart, and their inputs dilation / g.
+        """
+        fields = []
+        for k, s, d in zip(kernel_size, self.spec.strides, self.spec.dilations, strict=True):
+            g = math.gcd(s, d)
+            taps = -(-k // (s // g))
+            fields.append((taps - 1) * (d // g) + 1)
+        return tuple(fields)
 
 
 def parse_conv_transpose(
@@ -632,6 +661,7 @@ def parse_pad(shape, dtype, pad, mode, value) -> tuple[Pads, str]:
     if mode == "constant":
         if isinstance(value, complex) and dtype.kind != "c":
             raise TypeError(f"value must be real where input has dtype {dtype}, got {value!r}")
+        _check_value(value, dtype)
         for axis, (n, (low, high)) in enumerate(zip(shape, widths, strict=True)):
             if isinstance(n, int) and min(n + low, n + high, n + low + high, n + min(low, 0) + min(high, 0)) < 0:
                 raise ValueError(f"pad crops more than there is: {(low, high)} of axis {axis}, which has size {n}")
@@ -640,11 +670,38 @@ def parse_pad(shape, dtype, pad, mode, value) -> tuple[Pads, str]:
         raise ValueError(f"value is for mode='constant', got value={value!r} with mode={mode!r}; leave it out")
     _check_pad_mode(shape, dtype, axes, mode)
     check_pads(mode, tuple(pairs), shape[len(shape) - axes :])
-    for axis, (n, (low, high)) in enumerate(zip(shape, widths, strict=True)):
-        least = 0 if mode == "circular" or axis < len(shape) - axes else 1
-        if isinstance(n, int) and n + low + high < least:
+    # As in PyTorch an axis may be cropped to nothing, but not all of them, unless the padding is circular.
+    results = [n + sum(pair) for n, pair in zip(shape, widths, strict=True)]
+    nothing = mode != "circular" and all(isinstance(n, int) and n <= 0 for n in results[len(shape) - axes :])
+    for axis, (n, (low, high), result) in enumerate(zip(shape, widths, results, strict=True)):
+        if isinstance(result, int) and (result < 0 or (result == 0 and nothing and axis >= len(shape) - axes)):
             raise ValueError(f"pad leaves nothing of axis {axis}: {(low, high)} of size {n}; crop less")
     return widths, mode
+
+
+def _check_value(value, dtype) -> None:
+    """Refuses a number that `dtype` cannot hold, as PyTorch does, rather than to fill with another one."""
+    if not isinstance(value, numbers.Real) or dtype.kind == "b":
+        return
+    if dtype.kind in "iu":
+        bits = 8 * dtype.itemsize - (dtype.kind == "i")
+        least, most = (-(2**bits) if dtype.kind == "i" else 0), 2**bits - 1
+        fits = least <= value <= most
+    else:
+        most = _LARGEST.get(str(dtype), math.inf)
+        least, fits = -most, abs(value) <= most or value in (math.inf, -math.inf) or value != value
+    if not fits:
+        raise ValueError(f"value must be between {least} and {most} where input has dtype {dtype}, got {value!r}")
+
+
+_LARGEST = {
+    "float16": 65504.0,
+    "bfloat16": (2 - 2**-7) * 2.0**127,
+    "float32": (2 - 2**-23) * 2.0**127,
+    "complex64": (2 - 2**-23) * 2.0**127,
+    "float64": (2 - 2**-52) * 2.0**1023,
+    "complex128": (2 - 2**-52) * 2.0**1023,
+}
 
 
 def _check_pad_mode(shape, dtype, axes: int, mode: str) -> None:
@@ -746,6 +803,10 @@ class PoolSpec:
             sizes.append((n + room) // s + 1)
         return tuple(sizes)
 
+    def receptive_field(self) -> tuple[int, ...]:
+        """How far apart the first and the last position of a window are, both counted."""
+        return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
+
 
 def pool_axes(rank: int, data_format: str) -> tuple[int, ...]:
     """The spatial axes of an image, counted from the end."""
@@ -841,6 +902,11 @@ def parse_adaptive(rank, input_shape, output_size, data_format) -> tuple[int | N
                 f"the symbolic size {n}; only 1 and None work there"
             )
     return tuple(None if isinstance(n, int) and n == m else m for n, m in zip(size, sizes, strict=True))
+
+
+def adaptive_window(size: int, output_size: int, place: int) -> range:
+    """The positions of a window of an adaptive pool along an axis."""
+    return range(place * size // output_size, -(-(place + 1) * size // output_size))
 
 
 def flag(name: str, value: object) -> bool:

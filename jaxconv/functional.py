@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxconv import _spec
+from jaxconv import _spec, _trilinear
 from jaxconv._arrays import as_array, batched, wide
-from jaxconv._lowering import xla
+from jaxconv._lowering.select import algorithms as algorithms
 from jaxconv._patches import fold as fold
 from jaxconv._patches import pad as pad
 from jaxconv._patches import unfold as unfold
@@ -34,11 +34,13 @@ from jaxconv._pooling import max_pool1d as max_pool1d
 from jaxconv._pooling import max_pool2d as max_pool2d
 from jaxconv._pooling import max_pool3d as max_pool3d
 from jaxconv._spec import ConvSpec, IntOrInts, Padding, TransposedSpec
+from jaxconv._trilinear import Options
 
 __all__ = [
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
     "adaptive_avg_pool3d",
+    "algorithms",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -158,17 +160,17 @@ def _make_conv(rank: int, example: str):
         spec = _spec.parse_conv(
             rank, x.shape, w.shape, _shape(b), stride, padding, dilation, groups, padding_mode, data_format
         )
-        _spec.one_of("algorithm", algorithm, ALGORITHMS)
-        return _conv(x, w, b, spec, precision, preferred_element_type)
+        options = Options(precision, preferred_element_type, _spec.one_of("algorithm", algorithm, ALGORITHMS))
+        return _conv(x, w, b, spec, options)
 
     return conv
 
 
 # Compiled as a whole where it is called eagerly; within another compiled function it leaves no trace (`inline`).
-@partial(jax.jit, static_argnames=("spec", "precision", "preferred_element_type"), inline=True)
-def _conv(x, w, b, spec: ConvSpec, precision, preferred_element_type):
+@partial(jax.jit, static_argnames=("spec", "options"), inline=True)
+def _conv(x, w, b, spec: ConvSpec, options: Options):
     def op(x):
-        y = xla.output(x, w, spec, precision=precision, preferred_element_type=preferred_element_type)
+        y = _trilinear.output(x, w, spec, options)
         return _add_bias(y, b, spec)
 
     return batched(op, spec.rank, x)
@@ -271,14 +273,14 @@ def _make_conv_transpose(rank: int, example: str):
             padding_mode,
             data_format,
         )
-        _spec.one_of("algorithm", algorithm, ALGORITHMS)
+        options = Options(precision, preferred_element_type, _spec.one_of("algorithm", algorithm, ALGORITHMS))
         run = _jit_conv_transpose if _spec.is_static(y.shape) else _conv_transpose
-        return run(y, w, b, spec, precision, preferred_element_type)
+        return run(y, w, b, spec, options)
 
     return conv_transpose
 
 
-def _conv_transpose(y, w, b, spec: TransposedSpec, precision, preferred_element_type):
+def _conv_transpose(y, w, b, spec: TransposedSpec, options: Options):
     conv = spec.spec
 
     def op(y):
@@ -289,16 +291,14 @@ def _conv_transpose(y, w, b, spec: TransposedSpec, precision, preferred_element_
             y = lax.pad(y, jnp.zeros((), y.dtype), widths)
         inner = (w.shape[1] * conv.groups, *spec.size)
         x_shape = (y.shape[0], *(inner if conv.channel_axis == 1 else (*inner[1:], inner[0])))
-        x = xla.input(w, y, conv, x_shape, precision=precision, preferred_element_type=preferred_element_type)
+        x = _trilinear.input(w, y, conv, x_shape, options)
         return _add_bias(x, b, conv)
 
     return batched(op, conv.rank, y)
 
 
 # Symbolic sizes cannot be looked up among compiled functions; there is nothing to compile then, but to trace.
-_jit_conv_transpose = jax.jit(
-    _conv_transpose, static_argnames=("spec", "precision", "preferred_element_type"), inline=True
-)
+_jit_conv_transpose = jax.jit(_conv_transpose, static_argnames=("spec", "options"), inline=True)
 
 conv_transpose1d = _make_conv_transpose(
     1,
@@ -396,24 +396,22 @@ def _make_conv_input(rank: int, example: str):
             rank, x_shape, w.shape, None, stride, padding, dilation, groups, padding_mode, data_format
         )
         _spec.check_grad_output(spec, x_shape, w.shape, y.shape)
-        _spec.one_of("algorithm", algorithm, ALGORITHMS)
+        options = Options(precision, preferred_element_type, _spec.one_of("algorithm", algorithm, ALGORITHMS))
         run = _jit_conv_input if _spec.is_static(x_shape) else _conv_input
-        return run(w, y, spec, x_shape, precision, preferred_element_type)
+        return run(w, y, spec, x_shape, options)
 
     return conv_input
 
 
-def _conv_input(w, y, spec: ConvSpec, x_shape, precision, preferred_element_type):
+def _conv_input(w, y, spec: ConvSpec, x_shape, options):
     def op(y):
         shape = x_shape if len(x_shape) == spec.rank + 2 else (1, *x_shape)
-        return xla.input(w, y, spec, shape, precision=precision, preferred_element_type=preferred_element_type)
+        return _trilinear.input(w, y, spec, shape, options)
 
     return batched(op, spec.rank, y)
 
 
-_jit_conv_input = jax.jit(
-    _conv_input, static_argnames=("spec", "x_shape", "precision", "preferred_element_type"), inline=True
-)
+_jit_conv_input = jax.jit(_conv_input, static_argnames=("spec", "x_shape", "options"), inline=True)
 
 
 def _make_conv_weight(rank: int, example: str):
@@ -440,17 +438,17 @@ def _make_conv_weight(rank: int, example: str):
             rank, x.shape, w_shape, None, stride, padding, dilation, groups, padding_mode, data_format
         )
         _spec.check_grad_output(spec, x.shape, w_shape, y.shape)
-        _spec.one_of("algorithm", algorithm, ALGORITHMS)
-        return _conv_weight(x, y, spec, w_shape, precision, preferred_element_type)
+        options = Options(precision, preferred_element_type, _spec.one_of("algorithm", algorithm, ALGORITHMS))
+        return _conv_weight(x, y, spec, w_shape, options)
 
     return conv_weight
 
 
-@partial(jax.jit, static_argnames=("spec", "w_shape", "precision", "preferred_element_type"), inline=True)
-def _conv_weight(x, y, spec: ConvSpec, w_shape, precision, preferred_element_type):
+@partial(jax.jit, static_argnames=("spec", "w_shape", "options"), inline=True)
+def _conv_weight(x, y, spec: ConvSpec, w_shape, options):
     if x.ndim == spec.rank + 1:
         x, y = x[None], y[None]
-    return xla.weight(x, y, spec, w_shape, precision=precision, preferred_element_type=preferred_element_type)
+    return _trilinear.weight(x, y, spec, w_shape, options)
 
 
 _INPUT_EXAMPLES = (

@@ -95,6 +95,12 @@ def kaiming_normal(a: float = 0, mode: str = "fan_in", nonlinearity: str = "leak
 def xavier_uniform(gain: float = 1.0) -> Initializer:
     """Uniform within ±gain * sqrt(6 / (fan_in + fan_out)), `torch.nn.init.xavier_uniform_` (Glorot & Bengio, 2010).
 
+    Args:
+        gain: factor of the distribution's width, for example `calculate_gain("relu")`.
+
+    Returns:
+        A JAX initialiser of plain and of transposed weights.
+
     Example:
         >>> import jax
         >>> from jaxconv import init
@@ -106,6 +112,12 @@ def xavier_uniform(gain: float = 1.0) -> Initializer:
 
 def xavier_normal(gain: float = 1.0) -> Initializer:
     """Normal with standard deviation gain * sqrt(2 / (fan_in + fan_out)), `torch.nn.init.xavier_normal_`.
+
+    Args:
+        gain: factor of the distribution's width, for example `calculate_gain("relu")`.
+
+    Returns:
+        A JAX initialiser of plain and of transposed weights.
 
     Example:
         >>> import jax

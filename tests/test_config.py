@@ -17,7 +17,6 @@ OVERRIDES = {
     "data.scale": (["0.25"], 0.25),
     "model.channels": (["2", "3", "4"], (2, 3, 4)),
     "model.kernel_size": (["5"], 5),
-    "model.dropout": (["0.125"], 0.125),
     "optimizer.learning_rate": (["1e-5"], 1e-5),
     "optimizer.weight_decay": (["0"], 0.0),
     "optimizer.warmup": (["0.5"], 0.5),
@@ -31,8 +30,7 @@ OUT_OF_RANGE = [
     ("data.shift", "-0.5"),
     ("data.rotation", "-1"),
     ("data.scale", "1"),
-    ("model.dropout", "1"),
-    ("model.dropout", "nan"),
+    ("data.scale", "nan"),
     ("model.kernel_size", "0"),
     ("optimizer.learning_rate", "-0.001"),
     ("optimizer.learning_rate", "0"),
@@ -111,7 +109,7 @@ def test_the_shipped_config_states_its_command():
          "'optimizer.learning_rate'"),
         ("[optimizer]\nlr = 1.0", "unknown key 'optimizer.lr'; the nearest valid key is 'optimizer.learning_rate'"),
         ("[optimiser]\n", "unknown key 'optimiser'; the nearest valid key is 'optimizer'"),
-        ("dropout = 0.1", "unknown key 'dropout'; the nearest valid key is 'model.dropout'"),
+        ("epochs = 1", "unknown key 'epochs'; the nearest valid key is 'train.epochs'"),
         ("[train]\nlearning_rate = 1.0", "unknown key 'train.learning_rate'; the nearest valid key is "
          "'optimizer.learning_rate'"),
         ("[optimizer]\nlearning_rate = 'fast'", "Error parsing --optimizer.learning-rate: could not convert string "

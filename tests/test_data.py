@@ -197,6 +197,24 @@ def test_each_image_moves_by_its_own_amount_within_the_limits():
     assert abs(np.corrcoef(rows, columns)[0, 1]) < 0.5
 
 
+def test_rotation_is_in_degrees_and_scale_a_fraction():
+    images = np.zeros((64, 28, 28), np.uint8)
+    images[:, 12:16, 6:22] = 200  # a bar, whose second moments tell its angle, and whose mass its size
+    place = np.arange(28) - 13.5
+
+    turned = np.asarray(data.move(jnp.asarray(images), Data(shift=0, rotation=10, scale=0), jax.random.key(0)))
+    across, along = ((turned * moment).sum((1, 2)) for moment in (np.outer(place, place), place**2))
+    down = (turned * place[:, None] ** 2).sum((1, 2))
+    angles = np.degrees(np.arctan2(2 * across, along - down) / 2)
+    assert np.abs(angles).max() <= 10.1
+    assert angles.min() < -8 < 8 < angles.max()
+
+    resized = np.asarray(data.move(jnp.asarray(images), Data(shift=0, rotation=0, scale=0.2), jax.random.key(0)))
+    growth = np.sqrt(resized.sum((1, 2)) / images[0].sum()) - 1
+    assert np.abs(growth).max() <= 0.21
+    assert growth.min() < -0.15 < 0.15 < growth.max()
+
+
 def test_moving_depends_on_the_key_alone():
     images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8))
     first = data.move(images, Data(), jax.random.key(7))

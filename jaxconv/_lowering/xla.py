@@ -16,11 +16,11 @@ import jax
 from jax import lax
 
 from jaxconv import _padding
-from jaxconv._spec import ConvSpec
+from jaxconv._spec import ConvSpec, is_static
 
 
 def output(
-    x: jax.Array, w: jax.Array, spec: ConvSpec, *, precision: Any = None, preferred_element_type: Any = None
+    x: jax.Array, w: jax.Array, spec: ConvSpec, precision: Any = None, preferred_element_type: Any = None
 ) -> jax.Array:
     """The convolution of batched images `x` with `w`."""
     x, pads = _pad_image(x, spec, w.shape[2:])
@@ -42,26 +42,28 @@ def input(
     y: jax.Array,
     spec: ConvSpec,
     x_shape: Sequence[int],
-    *,
     precision: Any = None,
     preferred_element_type: Any = None,
 ) -> jax.Array:
     """The transpose of `output` in x: the transposed convolution of `y` with `w`, an image of shape `x_shape`."""
     padded = padded_shape(x_shape, spec)
     own_pads = spec.pads if spec.padding_mode == "zeros" else ((0, 0),) * spec.rank
-    # What is not to be misread gets a pad, and so a position too many.
-    pads, surplus = [], [0] * len(x_shape)
-    for axis, (low, _), k, s, d in zip(
+    result = x_shape if spec.padding_mode == "zeros" else padded
+    pads, surplus = [], False
+    for axis, (low, high), k, s, d in zip(
         spec.spatial_axes, own_pads, w.shape[2:], spec.strides, spec.dilations, strict=True
     ):
         # The dilated y begins at tap k - 1 of the flipped kernel, `low` positions before the image does; what is
         # left of the size wanted goes to the end, and is negative where the last strides reach beyond it.
-        n = x_shape[axis] if spec.padding_mode == "zeros" else padded[axis]
+        n, m = result[axis], y.shape[axis]
         before = d * (k - 1) - low
-        after = n + d * (k - 1) - before - ((y.shape[axis] - 1) * s + 1)
-        if _is_misread(n, y.shape[axis], k, s, d, low):
-            surplus[axis] = 1
-        pads.append((before, after + surplus[axis]))
+        after = n + d * (k - 1) - before - ((m - 1) * s + 1)
+        if not isinstance(after, int):
+            # The strides of a symbolic size leave over a number that is not known: room for the most there can be.
+            after, surplus = d * (k - 1) - high + s - 1, True
+        elif _is_misread(n, m, k, s, d, low):
+            after, surplus = after + 1, True
+        pads.append((before, after))
     # Out and in change places within each group: (G O', I', *k) -> (G I', O', *k).
     swapped = w.reshape(spec.groups, -1, *w.shape[1:]).swapaxes(1, 2)
     swapped = swapped.reshape(-1, swapped.shape[2], *w.shape[2:])
@@ -77,8 +79,8 @@ def input(
         precision=precision,
         preferred_element_type=preferred_element_type,
     )
-    if any(surplus):
-        x = lax.slice(x, (0,) * x.ndim, [n - more for n, more in zip(x.shape, surplus, strict=True)])
+    if surplus:
+        x = lax.dynamic_slice(x, (0,) * x.ndim, result)
     return x if spec.padding_mode == "zeros" else _padding.pad_transpose(x, _widths(spec), spec.padding_mode, x_shape)
 
 
@@ -87,19 +89,22 @@ def weight(
     y: jax.Array,
     spec: ConvSpec,
     w_shape: Sequence[int],
-    *,
     precision: Any = None,
     preferred_element_type: Any = None,
 ) -> jax.Array:
     """The transpose of `output` in w: the correlation of `x` with `y`, a weight of shape `w_shape`."""
     x, pads = _pad_image(x, spec, w_shape[2:])
     # The high pad is what k taps need: the positions that the last stride left over are not read.
-    pads = [
-        (low, d * (k - 1) + (y.shape[axis] - 1) * s + 1 - x.shape[axis] - low)
-        for axis, (low, _), k, s, d in zip(
-            spec.spatial_axes, pads, w_shape[2:], spec.strides, spec.dilations, strict=True
-        )
+    read = [
+        d * (k - 1) + (y.shape[axis] - 1) * s + 1
+        for axis, k, s, d in zip(spec.spatial_axes, w_shape[2:], spec.strides, spec.dilations, strict=True)
     ]
+    if is_static(x.shape):
+        pads = [(low, n - x.shape[axis] - low) for axis, (low, _), n in zip(spec.spatial_axes, pads, read, strict=True)]
+    else:  # lax takes numbers as pads, and symbolic sizes where it slices
+        x = _padding.pad(x, _on_axes(spec, pads), "zeros")
+        x = lax.dynamic_slice(x, (0,) * x.ndim, _on_axes(spec, read, x.shape))
+        pads = ((0, 0),) * spec.rank
     # The images are summed over, so they take the place of channels, and the channels that of images: with x as
     # (C, N), y as (N, O) the result is (C / groups, O). `batch_group_count` pairs the groups of C with those of O.
     batch, channels, *spatial = _images(spec)
@@ -161,10 +166,15 @@ def _is_misread(n: int, m: int, k: int, s: int, d: int, low: int) -> bool:
 
 def _widths(spec: ConvSpec) -> list[tuple[int, int]]:
     """The pads of all axes of a batch of images."""
-    widths = [(0, 0)] * (spec.rank + 2)
-    for axis, pair in zip(spec.spatial_axes, spec.pads, strict=True):
-        widths[axis] = pair
-    return widths
+    return _on_axes(spec, spec.pads)
+
+
+def _on_axes(spec: ConvSpec, values: Sequence[Any], others: Sequence[Any] | None = None) -> list[Any]:
+    """What is given for the spatial axes, and for the others what `others` holds or no padding."""
+    everywhere = [(0, 0)] * (spec.rank + 2) if others is None else list(others)
+    for axis, value in zip(spec.spatial_axes, values, strict=True):
+        everywhere[axis] = value
+    return everywhere
 
 
 def _images(spec: ConvSpec) -> tuple[int, ...]:

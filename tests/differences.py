@@ -1,0 +1,231 @@
+"""Where jaxconv differs from PyTorch on purpose: the one list, with an example of each that is run on both sides.
+
+An example is a call in PyTorch's own words, with the arguments that jaxconv adds as they are. `ours` and `theirs` say
+what each side does with it. `covers` recognises other calls that differ for the same reason, among sampled ones.
+"""
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from side_by_side import GRAD, Arr, Call, call
+
+RUNS, REFUSES = "runs", "refuses"
+
+
+class Difference(NamedTuple):
+    name: str
+    reason: str
+    example: Call
+    ours: str
+    theirs: str
+    covers: Callable[[Call, Exception | None], bool] | None = None  # of a call and PyTorch's refusal
+
+
+def _values(call):
+    return [*call.args, *dict(call.kwargs).values()]
+
+
+def _says(words):
+    return lambda call, theirs: theirs is not None and re.search(words, str(theirs)) is not None
+
+
+def _overwraps(call, theirs):
+    given = dict(zip(("input", "pad", "mode"), call.args, strict=False)) | dict(call.kwargs)
+    if call.name != "pad" or given.get("mode") != "circular" or theirs is not None:
+        return False
+    low, high = given["pad"][::2], given["pad"][1::2]
+    left = [n + min(a, 0) + min(b, 0) for n, a, b in zip(given["input"].shape[::-1], low, high, strict=False)]
+    return any(max(a, b) > n for a, b, n in zip(low, high, left, strict=True))
+
+
+def _no_result(call, theirs):
+    return call.name.startswith("conv_transpose") and theirs is None
+
+
+def _grad_with_bools(call, theirs):
+    return call.name in GRAD and any(v is True or v == (True,) for v in _values(call))
+
+
+def _later_in_a_tuple(call, theirs):
+    return any(isinstance(v, tuple) and not isinstance(v, Arr) and any(n is True for n in v[1:]) for v in _values(call))
+
+
+X, W = Arr((2, 4, 5, 6)), Arr((6, 4, 2, 3))
+
+DIFFERENCES = (
+    # Additions: PyTorch has no such argument, or refuses this value of it.
+    Difference(
+        "pairs as padding",
+        "each side of an axis can be padded by itself, without a call of pad",
+        call("conv2d", X, W, padding=((1, 0), (0, 2))),
+        RUNS,
+        REFUSES,
+    ),
+    Difference(
+        "pairs as padding of a transposed convolution",
+        "each side of the result can be cut by itself",
+        call("conv_transpose2d", X, Arr((4, 6, 2, 3)), padding=((1, 0), (0, 2))),
+        RUNS,
+        REFUSES,
+    ),
+    Difference(
+        "causal padding",
+        "the padding of sequence models, all of it at the start",
+        call("conv1d", Arr((2, 4, 5)), Arr((6, 4, 3)), padding="causal", dilation=2),
+        RUNS,
+        REFUSES,
+    ),
+    Difference(
+        "padding_mode of a function",
+        "PyTorch's layers have it, its functions do not; with 'zeros' it is compared with the functions, with the "
+        "other modes with the layers",
+        call("conv2d", X, W, padding=1, padding_mode="reflect"),
+        RUNS,
+        REFUSES,
+    ),
+    Difference(
+        "symmetric padding",
+        "the mirror that repeats the border, as NumPy and TensorFlow have it",
+        call("pad", X, (1, 2), "symmetric"),
+        RUNS,
+        REFUSES,
+    ),
+    Difference(
+        "circular transposed convolution",
+        "the exact transpose of a circular convolution; PyTorch's transposed layers know zeros alone",
+        call("conv_transpose2d", X, Arr((4, 6, 2, 3)), padding=1, padding_mode="circular"),
+        RUNS,
+        REFUSES,
+    ),
+    Difference(
+        "data_format",
+        "images with their channels last are taken and given back as they are",
+        call("conv2d", Arr((2, 5, 6, 4)), W, data_format="channels_last"),
+        RUNS,
+        REFUSES,
+    ),
+    Difference(
+        "output_size of a function",
+        "PyTorch's transposed layers have it, its functions do not",
+        call("conv_transpose2d", X, Arr((4, 6, 2, 3)), stride=2, output_size=(11, 13)),
+        RUNS,
+        REFUSES,
+    ),
+    Difference(
+        "words as padding of the two gradients",
+        "PyTorch's torch.nn.grad takes numbers alone",
+        call("conv2d_input", (2, 4, 5, 6), W, Arr((2, 6, 5, 6)), padding="same"),
+        RUNS,
+        REFUSES,
+        lambda call, theirs: call.name in GRAD and any(v in ("same", "valid") for v in _values(call)),
+    ),
+    Difference(
+        "the two gradients without a batch",
+        "PyTorch's torch.nn.grad takes batches alone",
+        call("conv2d_weight", Arr((4, 5, 6)), (6, 4, 2, 3), Arr((6, 4, 4))),
+        RUNS,
+        REFUSES,
+    ),
+    Difference(
+        "the two gradients of complex numbers",
+        "PyTorch's torch.nn.grad has kernels for some geometries only; its conv2d differentiates complex numbers in all",
+        call("conv2d_input", (2, 4, 5, 6), W._replace(dtype="complex128"), Arr((2, 6, 4, 4), "complex128")),
+        RUNS,
+        REFUSES,
+    ),
+    Difference(
+        "kernels that PyTorch lacks on the CPU",
+        "a dtype that PyTorch's words admit and its CPU does not compute, such as averages of complex numbers, or in "
+        "3-D of 16-bit floats, and maxima of integers in 1-D",
+        call("avg_pool2d", X._replace(dtype="complex64"), 2),
+        RUNS,
+        REFUSES,
+        _says("not implemented for '"),
+    ),
+    Difference(
+        "NumPy's integers as output_size",
+        "taken by PyTorch wherever else a number is asked for",
+        call("adaptive_avg_pool2d", X, np.int64(2)),
+        RUNS,
+        REFUSES,
+        _says("'numpy.int64' has no len"),
+    ),
+    Difference(
+        "a complex value to pad with",
+        "PyTorch pads complex arrays with real numbers alone",
+        call("pad", X._replace(dtype="complex64"), (1, 2), "constant", 1j),
+        RUNS,
+        REFUSES,
+        _says("'value' .* must be float, not complex"),
+    ),
+    # Refusals: PyTorch runs it, to no good end.
+    Difference(
+        "no input channels",
+        "PyTorch returns an array of the wrong shape",
+        call("conv2d", Arr((2, 0, 5, 6)), Arr((6, 0, 2, 3))),
+        REFUSES,
+        RUNS,
+    ),
+    Difference(
+        "a circular padding longer than the image",
+        "PyTorch allows amounts up to the size of the image before it was cropped, and reads memory that it has not "
+        "written",
+        call("pad", Arr((2, 4, 6)), (6, -1), "circular"),
+        REFUSES,
+        RUNS,
+        _overwraps,
+    ),
+    Difference(
+        "a transposed convolution without a result",
+        "PyTorch refuses it in float64, and returns an empty array in float32",
+        call("conv_transpose1d", Arr((2, 1, 2), "float32"), Arr((1, 1, 1), "float32"), padding=1),
+        REFUSES,
+        RUNS,
+        _no_result,
+    ),
+    Difference(
+        "True for a number in the two gradients",
+        "PyTorch takes a bool for a number in torch.nn.grad, and nowhere else",
+        call("conv2d_input", (2, 4, 5, 6), W, Arr((2, 6, 4, 4)), groups=True),
+        REFUSES,
+        RUNS,
+        _grad_with_bools,
+    ),
+    Difference(
+        "True for a number behind the first of a tuple",
+        "PyTorch looks at the kind of the first alone",
+        call("conv2d", X, W, stride=(1, True)),
+        REFUSES,
+        RUNS,
+        _later_in_a_tuple,
+    ),
+    Difference(
+        "a bias of another dtype",
+        "PyTorch converts it in some of its kernels, among them that of a dilated conv3d in float64, and refuses it in "
+        "the others",
+        call("conv3d", Arr((1, 5, 4, 3)), Arr((1, 1, 2, 2, 1)), Arr((1,), "bool"), dilation=2),
+        REFUSES,
+        RUNS,
+        lambda call, theirs: call.name.startswith("conv") and len({a.dtype for a in call.placeholders[:2]}) == 1,
+    ),
+    Difference(
+        "the average of nothing",
+        "PyTorch returns NaN in 1-D and refuses in 2-D and 3-D",
+        call("adaptive_avg_pool1d", Arr((2, 2, 0)), 1),
+        REFUSES,
+        RUNS,
+        lambda call, theirs: call.name == "adaptive_avg_pool1d" and 0 in call.placeholders[0].shape,
+    ),
+)
+
+
+def covered(call: Call, ours_refused: Exception | None, theirs_refused: Exception | None) -> str | None:
+    """The name of the difference that explains why one side refuses a call and the other does not."""
+    for d in DIFFERENCES:
+        sides = (REFUSES if ours_refused else RUNS, REFUSES if theirs_refused else RUNS)
+        if d.covers is not None and sides == (d.ours, d.theirs) and d.covers(call, theirs_refused):
+            return d.name
+    return None

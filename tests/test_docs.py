@@ -1,0 +1,147 @@
+"""Every public name is documented, every example runs, and functions of different ranks are alike."""
+
+import doctest
+import importlib
+import inspect
+import re
+
+import pytest
+
+import jaxconv
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+MODULES = ("jaxconv", "jaxconv.functional", "jaxconv.init", "jaxconv.nnx", "jaxconv.linen")
+
+
+def public(module):
+    """The public functions and classes of a module: what `__all__` lists, or what has no underscore."""
+    names = getattr(module, "__all__", None) or [n for n in vars(module) if not n.startswith("_")]
+    return {n: getattr(module, n) for n in names if not inspect.ismodule(getattr(module, n))}
+
+
+NAMES = {f"{m}.{n}": v for m in MODULES for n, v in public(importlib.import_module(m)).items()}
+# One object has one docstring, however many modules export it.
+OBJECTS = {id(v): name for name, v in reversed(NAMES.items())}
+DOCUMENTED = [(name, NAMES[name]) for name in OBJECTS.values()]
+IDS = [name for name, _ in DOCUMENTED]
+
+
+def parameters(thing):
+    """The arguments that a caller gives; those that Flax adds to a Linen module are Flax's."""
+    # The metaclass of NNX hides the constructor's signature.
+    call = thing.__init__ if inspect.isclass(thing) and "nnx" in thing.__module__ else thing
+    return [
+        p
+        for p in inspect.signature(call).parameters.values()
+        if p.name not in ("self", "parent", "name") and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+
+
+def own_doc(thing):
+    """The docstring of a function or a class, not one that is inherited."""
+    return inspect.cleandoc((vars(thing).get("__doc__") if inspect.isclass(thing) else thing.__doc__) or "")
+
+
+def sections(thing):
+    """The headings of a docstring in their order."""
+    return re.findall(r"^(Args|Attributes|Returns|Raises|Example):$", own_doc(thing), re.MULTILINE)
+
+
+def arguments(thing):
+    """The names that the section of arguments explains."""
+    match = re.search(r"^Args:\n((?:(?: .*)?\n)*)", own_doc(thing) + "\n", re.MULTILINE)
+    return re.findall(r"^    (\w+):", match.group(1), re.MULTILINE) if match else []
+
+
+def referred_to(name, thing):
+    """The public things that a docstring names between backticks, and those that theirs name."""
+    found, todo = {}, [(name, thing)]
+    while todo:
+        name, thing = todo.pop()
+        module = name.rpartition(".")[0]
+        for reference in re.findall(r"`([\w.]+)`", own_doc(thing)):
+            for known in {reference, f"{module}.{reference}"} & set(NAMES):
+                if known not in found:
+                    found[known] = NAMES[known]
+                    todo.append((known, NAMES[known]))
+    return list(found.values())
+
+
+def test_the_public_names_are_found():
+    assert {"jaxconv.conv2d", "jaxconv.functional.pad", "jaxconv.nnx.Conv2d", "jaxconv.linen.Conv2d"} <= set(NAMES)
+    assert {n.removeprefix("jaxconv.") for n in NAMES if n.count(".") == 1} <= {
+        n.removeprefix("jaxconv.functional.") for n in NAMES if n.startswith("jaxconv.functional.")
+    } | {"explain", "algorithms"}
+
+
+@pytest.mark.parametrize(("name", "thing"), DOCUMENTED, ids=IDS)
+def test_a_public_name_is_documented(name, thing):
+    doc = own_doc(thing)
+    assert doc, f"{name} has no docstring"
+    assert doc.split("\n\n")[0].endswith("."), f"{name}: its docstring does not begin with a sentence of its own"
+    assert not re.search(r"\{\w+\}", doc), f"{name}: a field of the template is left in its docstring"
+    known = [thing, *referred_to(name, thing)]
+    wanted = ["Args"] * bool(parameters(thing)) + ["Example"]
+    wanted += [] if inspect.isclass(thing) else ["Returns"]
+    for section in wanted:
+        # What one docstring says another may refer to.
+        assert any(section in sections(t) for t in known), f"{name} has no section {section}, nor whom it refers to"
+    order = ("Args", "Attributes", "Returns", "Raises", "Example")
+    assert sections(thing) == [s for s in order if s in sections(thing)]
+
+
+@pytest.mark.parametrize(("name", "thing"), DOCUMENTED, ids=IDS)
+def test_the_arguments_that_are_documented_are_those_of_the_signature(name, thing):
+    names = [p.name for p in parameters(thing)]
+    if arguments(thing):
+        assert arguments(thing) == names
+    elif names:
+        assert any(set(names) <= set(arguments(t)) for t in referred_to(name, thing))
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.count(".") == 1])
+def test_a_function_says_what_it_raises(name):
+    assert "Raises" in sections(NAMES[name])
+
+
+@pytest.mark.parametrize(("name", "thing"), DOCUMENTED, ids=IDS)
+def test_the_examples_run(name, thing):
+    finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    tests = [t for t in finder.find(thing, name, globs={}) if t.examples]
+    # Another's example may serve, as of another rank; where there is a heading there is an example.
+    assert tests or "Example" not in sections(thing), f"{name} has no example that can be run"
+    report = []
+    for test in tests:
+        runner.run(test, out=report.append)
+    assert runner.summarize(verbose=False).failed == 0, "".join(report)
+
+
+FUNCTIONS = sorted({re.sub(r"\d", "{}", n) for n in NAMES if re.search(r"\dd", n)})
+
+
+@pytest.mark.parametrize("family", FUNCTIONS)
+def test_functions_and_layers_of_all_ranks_are_alike(family):
+    things = [NAMES.get(family.format(rank)) for rank in (1, 2, 3)]
+    assert all(things), f"{family} is there for some ranks only"
+    one, two, three = ([p.replace(annotation=None) for p in parameters(thing)] for thing in things)
+    # PyTorch's avg_pool1d has no divisor_override.
+    if "avg_pool1d" in family.format(1).lower() or "AvgPool1d" in family.format(1):
+        two, three = ([p for p in each if p.name != "divisor_override"] for each in (two, three))
+    assert one == two == three
+    assert [thing.__name__ for thing in things] == [family.split(".")[-1].format(rank) for rank in (1, 2, 3)]
+
+
+def test_an_addition_to_pytorch_is_keyword_only():
+    additions = {"padding_mode", "data_format", "precision", "preferred_element_type", "algorithm", "output_size"}
+    for name, thing in NAMES.items():
+        if re.fullmatch(r"jaxconv\.conv.*", name):
+            of_ours = {p.name for p in parameters(thing) if p.kind is p.KEYWORD_ONLY}
+            by_position = {p.name for p in parameters(thing) if p.kind is not p.KEYWORD_ONLY}
+            assert of_ours <= additions
+            assert not by_position & additions
+
+
+def test_the_front_page_is_the_module_functional():
+    for name in jaxconv.functional.__all__:
+        assert getattr(jaxconv, name) is getattr(jaxconv.functional, name)

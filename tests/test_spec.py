@@ -1,0 +1,711 @@
+"""Arguments and their errors: every refusal, read as its user would, and the arithmetic of sizes."""
+
+import ast
+import math
+import re
+import traceback
+from pathlib import Path
+
+import jax
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jaxconv
+from jaxconv import _spec
+from jaxconv._spec import ConvSpec
+
+# Nothing is computed here but shapes, so the arrays are of NumPy.
+X1, W1 = np.ones((2, 4, 9), "float32"), np.ones((6, 2, 3), "float32")
+X2, W2 = np.ones((2, 4, 9, 8), "float32"), np.ones((6, 2, 3, 2), "float32")
+X3, W3 = np.ones((2, 4, 7, 9, 8), "float32"), np.ones((6, 2, 3, 2, 1), "float32")
+T1 = np.ones((4, 3, 3), "float32")  # a transposed weight, of 4 channels in 2 groups to 6
+T2 = np.ones((4, 3, 3, 2), "float32")
+
+
+def conv1(**arguments):
+    return lambda: jaxconv.conv1d(X1, W1, **{"groups": 2} | arguments)
+
+
+def conv2(**arguments):
+    return lambda: jaxconv.conv2d(X2, W2, **{"groups": 2} | arguments)
+
+
+def transpose1(**arguments):
+    return lambda: jaxconv.conv_transpose1d(X1, T1, **{"groups": 2} | arguments)
+
+
+def transpose2(**arguments):
+    return lambda: jaxconv.conv_transpose2d(X2, T2, **{"groups": 2} | arguments)
+
+
+def pad(*amounts, x=X2, **arguments):
+    return lambda: jaxconv.pad(x, amounts, **arguments)
+
+
+def zeros(*shape, dtype="float32"):
+    return np.zeros(shape, dtype)
+
+
+# What is called, the error, and the words that its message must hold: the argument's name, what was given, a remedy.
+REFUSALS = {
+    # Names.
+    "mode, wrong kind": (
+        conv1(padding_mode=3),
+        TypeError,
+        ["padding_mode", "'zeros'", "'symmetric'", "got 3 of type int"],
+    ),
+    "mode, unknown": (conv1(padding_mode="mirror"), ValueError, ["padding_mode", "'reflect'", "got 'mirror'"]),
+    "mode, mistyped": (conv1(padding_mode="refelct"), ValueError, ["got 'refelct'", "did you mean 'reflect'?"]),
+    "mode, capitals": (conv1(padding_mode="Circular"), ValueError, ["did you mean 'circular'?"]),
+    "format, mistyped": (
+        conv2(data_format="chanels_last"),
+        ValueError,
+        ["data_format", "did you mean 'channels_last'?"],
+    ),
+    "format, TensorFlow's": (
+        conv2(data_format="NHWC"),
+        ValueError,
+        ["data_format", "'channels_first', 'channels_last'"],
+    ),
+    "algorithm": (conv2(algorithm="xal"), ValueError, ["algorithm", "'auto'", "did you mean 'xla'?"]),
+    "algorithm, transposed": (transpose2(algorithm="fft"), ValueError, ["algorithm", "'auto'", "got 'fft'"]),
+    "padding, mistyped": (conv2(padding="SAME"), ValueError, ["padding", "got 'SAME'", "did you mean 'same'?"]),
+    "padding, unknown": (conv1(padding="full"), ValueError, ["padding", "'same', 'valid', 'causal'", "got 'full'"]),
+    "causal in 2-D": (conv2(padding="causal"), ValueError, ["padding='causal'", "conv1d", "padding=((2, 0), (1, 1))"]),
+    # Integers.
+    "groups, a float": (conv1(groups=2.0), TypeError, ["groups must be an integer", "2.0 of type float"]),
+    "groups, a bool": (conv1(groups=True), TypeError, ["groups must be an integer", "True of type bool"]),
+    "groups, zero": (conv1(groups=0), ValueError, ["groups must be positive", "got 0"]),
+    "groups, NumPy's bool": (conv1(groups=np.True_), TypeError, ["groups must be an integer", "type bool"]),
+    "stride, a string": (
+        conv2(stride="2"),
+        TypeError,
+        ["stride must be an int or a tuple of 2 ints", "'2' of type str"],
+    ),
+    "stride, a float": (
+        conv2(stride=1.5),
+        TypeError,
+        ["stride must be an int or a tuple of 2 ints", "1.5 of type float"],
+    ),
+    "stride, None": (
+        conv1(stride=None),
+        TypeError,
+        ["stride must be an int or a tuple of 1 int,", "None of type NoneType"],
+    ),
+    "stride, a set": (conv2(stride={1, 2}), TypeError, ["stride must be", "{1, 2} of type set"]),
+    "stride, of one axis": (conv2(stride=(1, 2.0)), TypeError, ["stride[1] must be an integer", "2.0 of type float"]),
+    "stride, zero": (conv2(stride=0), ValueError, ["stride must be positive", "got 0"]),
+    "stride, one negative": (
+        conv2(stride=[1, -2]),
+        ValueError,
+        ["stride must be positive along each axis", "[1, -2] of type list"],
+    ),
+    "stride, too many": (
+        conv2(stride=(1, 2, 3)),
+        ValueError,
+        ["stride", "a tuple of 2 ints", "(1, 2, 3) of type tuple"],
+    ),
+    "stride, none at all": (conv2(stride=()), ValueError, ["stride", "a tuple of 2 ints", "() of type tuple"]),
+    "dilation": (conv1(dilation=0), ValueError, ["dilation must be positive", "got 0"]),
+    "output_padding": (
+        transpose1(output_padding=-1),
+        ValueError,
+        ["output_padding must be zero or positive", "got -1"],
+    ),
+    "a long value is cut": (conv2(stride=tuple(range(100))), ValueError, ["(0, 1, 2, 3", "... of type tuple"]),
+    # Padding.
+    "padding, a float": (
+        conv2(padding=0.5),
+        TypeError,
+        ["padding must be an int, a tuple of 2 ints, (low, high) pairs, 'same' or 'valid'", "0.5 of type float"],
+    ),
+    "padding, too many": (conv2(padding=(1, 2, 3)), ValueError, ["padding", "2 ints", "(1, 2, 3)"]),
+    "padding, one pair": (
+        conv2(padding=[(1, 2)]),
+        ValueError,
+        ["padding as (low, high) pairs", "2 spatial axes", "[(1, 2)]"],
+    ),
+    "padding, a pair in 1-D": (conv1(padding=((1, 2), (3, 4))), ValueError, ["one pair for each of the spatial axis"]),
+    "padding, pairs and ints": (
+        conv2(padding=((1, 2), 3)),
+        ValueError,
+        ["padding as (low, high) pairs", "((1, 2), 3)"],
+    ),
+    "padding, a pair of three": (
+        conv1(padding=((1, 2, 3),)),
+        ValueError,
+        ["padding as (low, high) pairs", "((1, 2, 3),)"],
+    ),
+    "padding, a pair of floats": (
+        conv1(padding=((1, 0.5),)),
+        TypeError,
+        ["padding must be an integer", "0.5 of type float"],
+    ),
+    "padding, negative": (
+        conv1(padding=-1),
+        ValueError,
+        ["padding must not be negative", "((-1, -1),)", "crop the input"],
+    ),
+    "same with a stride": (
+        conv2(padding="same", stride=(1, 2)),
+        ValueError,
+        ["padding='same'", "stride 1", "got stride (1, 2)", "TensorFlow", "padding=((1, 1), (0, 0))", "size (9, 8)"],
+    ),
+    "reflect": (
+        conv1(padding=9, padding_mode="reflect"),
+        ValueError,
+        ["padding_mode='reflect'", "at most 8", "size 9", "(9, 9)", "at least 10"],
+    ),
+    "circular": (
+        conv2(padding=((0, 0), (1, 9)), padding_mode="circular"),
+        ValueError,
+        ["padding_mode='circular'", "at most 8", "(1, 9)", "spatial axis 1", "at least 9"],
+    ),
+    "circular, cropped": (
+        conv1(padding=((-2, 8),), padding_mode="circular"),
+        ValueError,
+        ["at most 7", "size 9", "(-2, 8)", "at least 10"],
+    ),
+    "symmetric": (
+        conv1(padding=((10, 0),), padding_mode="symmetric"),
+        ValueError,
+        ["padding_mode='symmetric'", "at most 9", "at least 10", "padding_mode='replicate'"],
+    ),
+    # Arrays.
+    "input, a list": (
+        lambda: jaxconv.conv1d([[1.0]], W1),
+        TypeError,
+        ["input must be an array", "list", "jnp.asarray(input)"],
+    ),
+    "weight, a float": (lambda: jaxconv.conv1d(X1, 1.0), TypeError, ["weight must be an array", "float"]),
+    "bias, a float": (lambda: jaxconv.conv1d(X1, W1, 0.0), TypeError, ["bias must be an array", "float"]),
+    "input, of words": (lambda: jaxconv.conv1d(np.array([["a"]]), W1), TypeError, ["input must be an array", "<U1"]),
+    "input, of bools": (
+        lambda: jaxconv.conv1d(X1 > 0, W1),
+        TypeError,
+        ["input has dtype bool", "input.astype('float32')"],
+    ),
+    "dtypes differ": (
+        lambda: jaxconv.conv1d(X1, W1.astype("float16"), groups=2),
+        TypeError,
+        ["weight has dtype float16", "input has float32", "weight.astype('float32')"],
+    ),
+    "dtypes differ, bias": (
+        lambda: jaxconv.conv1d(X1, W1, zeros(6, dtype=ml_dtypes.bfloat16), groups=2),
+        TypeError,
+        ["bias has dtype bfloat16", "bias.astype('float32')"],
+    ),
+    "input, axes": (
+        lambda: jaxconv.conv2d(X1[0], W2),
+        ValueError,
+        ["input of a 2-D convolution", "(N, C, H, W) or (C, H, W)", "(4, 9)"],
+    ),
+    "input, axes, 1-D last": (
+        lambda: jaxconv.conv1d(X2, W1, data_format="channels_last"),
+        ValueError,
+        ["input of a 1-D", "(N, L, C) or (L, C)", "(2, 4, 9, 8)"],
+    ),
+    "input, axes, 3-D": (lambda: jaxconv.conv3d(X1, W3), ValueError, ["input of a 3-D", "(N, C, D, H, W)"]),
+    "input, empty": (
+        lambda: jaxconv.conv2d(X2[:, :, :0], W2, groups=2),
+        ValueError,
+        ["input must not be empty", "(2, 4, 0, 8)", "channels_first", "only the batch may have size 0"],
+    ),
+    "input, channels": (
+        lambda: jaxconv.conv2d(X2, W2),
+        ValueError,
+        ["input has 4 channels", "(6, 2, 3, 2)", "groups=1", "2 * 1 = 2", "(2, 4, 9, 8)", "channels_first"],
+    ),
+    "input, channels last": (
+        lambda: jaxconv.conv2d(X2, W2, groups=2, data_format="channels_last"),
+        ValueError,
+        ["input has 8 channels", "data_format='channels_last'"],
+    ),
+    "weight, axes": (
+        lambda: jaxconv.conv2d(X2, W1),
+        ValueError,
+        [
+            "weight of a 2-D convolution must have 4 axes",
+            "(out_channels, in_channels / groups, *kernel_size)",
+            "(6, 2, 3)",
+        ],
+    ),
+    "weight, axes, transposed": (
+        lambda: jaxconv.conv_transpose2d(X2, T1),
+        ValueError,
+        ["4 axes", "(in_channels, out_channels / groups, *kernel_size)", "(4, 3, 3)"],
+    ),
+    "weight, empty": (lambda: jaxconv.conv1d(X1, W1[:0]), ValueError, ["weight must not be empty", "(0, 2, 3)"]),
+    "weight, groups": (
+        conv1(groups=4),
+        ValueError,
+        ["groups must divide out_channels", "groups=4", "out_channels=6", "3 would divide it"],
+    ),
+    "weight, groups, transposed": (
+        transpose1(groups=3),
+        ValueError,
+        ["groups must divide in_channels", "groups=3", "in_channels=4"],
+    ),
+    "weight, channels, transposed": (
+        lambda: jaxconv.conv_transpose1d(X1, W1),
+        ValueError,
+        ["input has 4 channels", "(6, 2, 3)", "needs 6", "(2, 4, 9)", "channels_first"],
+    ),
+    "bias": (
+        lambda: jaxconv.conv1d(X1, W1, zeros(2), groups=2),
+        ValueError,
+        ["bias must have shape (6,)", "got shape (2,)"],
+    ),
+    "bias, transposed": (
+        lambda: jaxconv.conv_transpose1d(X1, T1, zeros(3), groups=2),
+        ValueError,
+        ["bias must have shape (6,)", "got shape (3,)"],
+    ),
+    "bias, two axes": (
+        lambda: jaxconv.conv1d(X1, W1, zeros(6, 1), groups=2),
+        ValueError,
+        ["bias must have shape (6,)", "(6, 1)"],
+    ),
+    "the kernel does not fit": (
+        conv1(dilation=6, padding=1),
+        ValueError,
+        ["kernel_size (3,)", "dilation (6,)", "spans 13", "spatial axis 0", "9 + 1 + 1 = 11", "more padding"],
+    ),
+    "the kernel does not fit, second axis": (
+        lambda: jaxconv.conv2d(X2, zeros(6, 4, 1, 9)),
+        ValueError,
+        ["spans 9", "spatial axis 1", "8 + 0 + 0 = 8"],
+    ),
+    # Gradients by name.
+    "grad_output of input": (
+        lambda: jaxconv.conv1d_input((2, 4, 9), W1, zeros(2, 6, 8), groups=2),
+        ValueError,
+        ["grad_output", "(2, 6, 7)", "(2, 4, 9)", "(6, 2, 3)", "got shape (2, 6, 8)"],
+    ),
+    "grad_output of weight": (
+        lambda: jaxconv.conv1d_weight(X1[0], (6, 2, 3), zeros(2, 6, 7), groups=2),
+        ValueError,
+        ["grad_output", "(6, 7)", "(2, 6, 7)"],
+    ),
+    "grad_output, channels last": (
+        lambda: jaxconv.conv1d_input((2, 9, 4), W1, zeros(2, 6, 7), groups=2, data_format="channels_last"),
+        ValueError,
+        ["grad_output", "(2, 7, 6)", "(2, 6, 7)"],
+    ),
+    "grad_output, dtype": (
+        lambda: jaxconv.conv1d_input((2, 4, 9), W1, zeros(2, 6, 7, dtype="int32"), groups=2),
+        TypeError,
+        ["grad_output has dtype int32", "weight has float32"],
+    ),
+    "input_size, an int": (
+        lambda: jaxconv.conv1d_input(9, W1, zeros(2, 6, 7)),
+        TypeError,
+        ["input_size must be a tuple of ints", "9 of type int"],
+    ),
+    "input_size, a float": (
+        lambda: jaxconv.conv1d_input((2, 4, 9.0), W1, zeros(2, 6, 7)),
+        TypeError,
+        ["input_size[2] must be an integer", "9.0"],
+    ),
+    "input_size, negative": (
+        lambda: jaxconv.conv1d_input((2, -4, 9), W1, zeros(2, 6, 7)),
+        ValueError,
+        ["input_size[1] must be zero or positive", "-4"],
+    ),
+    "weight_size, a string": (
+        lambda: jaxconv.conv1d_weight(X1, "623", zeros(2, 6, 7)),
+        TypeError,
+        ["weight_size must be a tuple of ints", "'623' of type str"],
+    ),
+    "weight_size, axes": (
+        lambda: jaxconv.conv1d_weight(X1, (6, 2), zeros(2, 6, 7)),
+        ValueError,
+        ["weight of a 1-D", "3 axes", "(6, 2)"],
+    ),
+    # Transposed.
+    "transposed, same": (
+        transpose2(padding="same"),
+        TypeError,
+        ["padding of a transposed convolution", "2 ints", "'same'", "output_size"],
+    ),
+    "transposed, negative": (
+        transpose2(padding=(0, -1)),
+        ValueError,
+        ["padding must not be negative", "((0, 0), (-1, -1))", "output_padding"],
+    ),
+    "transposed, mode": (
+        transpose2(padding_mode="reflect"),
+        ValueError,
+        ["padding_mode", "'zeros', 'circular'", "'reflect'"],
+    ),
+    "transposed, output_padding": (
+        transpose2(stride=2, output_padding=(1, 2)),
+        ValueError,
+        ["output_padding", "smaller than stride or dilation", "(1, 2)", "stride (2, 2)", "dilation (1, 1)"],
+    ),
+    "transposed, nothing left": (
+        transpose1(padding=6),
+        ValueError,
+        ["padding ((6, 6),)", "(-1,)", "(11,)", "size (9,)", "size (3,)", "less padding"],
+    ),
+    "transposed, circular": (
+        transpose1(padding=4, padding_mode="circular"),
+        ValueError,
+        ["padding_mode='circular'", "at most 3", "size 3", "(4, 4)"],
+    ),
+    "output_size, an int": (
+        transpose1(output_size=11),
+        TypeError,
+        ["output_size must be a tuple of ints", "11 of type int"],
+    ),
+    "output_size, a float": (transpose1(output_size=(11.0,)), TypeError, ["output_size must be an integer", "11.0"]),
+    "output_size, length": (
+        transpose2(output_size=(1, 2, 3)),
+        ValueError,
+        ["output_size must have 2 entries", "or 4", "(1, 2, 3)"],
+    ),
+    "output_size, length, unbatched": (
+        lambda: jaxconv.conv_transpose1d(X1[0], T1, groups=2, output_size=(2, 6, 11)),
+        ValueError,
+        ["output_size must have 1 entries", "or 2", "(2, 6, 11)"],
+    ),
+    "output_size, too small": (
+        transpose2(stride=2, output_size=(18, 16)),
+        ValueError,
+        ["output_size must lie between (19, 16) and (20, 17)", "(18, 16)"],
+    ),
+    "output_size, too large": (
+        transpose2(stride=2, output_size=(2, 6, 19, 18)),
+        ValueError,
+        ["between (19, 16) and (20, 17)", "(19, 18)"],
+    ),
+    # Patches.
+    "unfold, axes": (lambda: jaxconv.unfold(X1[0], 2), ValueError, ["input", "(N, C, H, W) or (C, H, W)", "(4, 9)"]),
+    "unfold, no channels": (
+        lambda: jaxconv.unfold(X2[:, :0], 2),
+        ValueError,
+        ["input must have channels", "(2, 0, 9, 8)"],
+    ),
+    "unfold, integers": (
+        lambda: jaxconv.unfold(X2.astype("int32"), 2),
+        TypeError,
+        ["input must be of floats", "int32", "astype('float32')"],
+    ),
+    "unfold, kernel": (lambda: jaxconv.unfold(X2, (2,)), ValueError, ["kernel_size", "2 ints", "(2,)"]),
+    "unfold, kernel does not fit": (
+        lambda: jaxconv.unfold(X2, (10, 1)),
+        ValueError,
+        ["kernel_size (10, 1)", "spans 10", "9 + 0 + 0 = 9"],
+    ),
+    "unfold, padding": (
+        lambda: jaxconv.unfold(X2, 2, padding=-1),
+        ValueError,
+        ["padding must be zero or positive", "-1"],
+    ),
+    "fold, columns": (
+        lambda: jaxconv.fold(zeros(2, 12, 5), (3, 4), 2),
+        ValueError,
+        ["input must have shape (N, C * 4, 6)", "2 x 2 positions", "2 x 3 places", "(2, 12, 5)"],
+    ),
+    "fold, channels": (lambda: jaxconv.fold(zeros(2, 10, 6), (3, 4), 2), ValueError, ["(N, C * 4, 6)", "(2, 10, 6)"]),
+    "fold, axes": (lambda: jaxconv.fold(zeros(12), (3, 4), 2), ValueError, ["(N, C * 4, 6) or without N", "(12,)"]),
+    "fold, output_size": (
+        lambda: jaxconv.fold(zeros(2, 12, 6), (3, 4, 5), 2),
+        ValueError,
+        ["output_size", "2 ints", "(3, 4, 5)"],
+    ),
+    "fold, kernel does not fit": (
+        lambda: jaxconv.fold(zeros(2, 12, 6), (3, 4), 5),
+        ValueError,
+        ["kernel_size (5, 5)", "spans 5", "3 + 0 + 0 = 3"],
+    ),
+    # Pad.
+    "pad, an int": (
+        lambda: jaxconv.pad(X2, 1),
+        TypeError,
+        ["pad must be a tuple of ints", "last axis first", "1 of type int"],
+    ),
+    "pad, a float": (pad(1, 1.0), TypeError, ["pad[1] must be an integer", "1.0"]),
+    "pad, odd": (pad(1, 2, 3), ValueError, ["pad must hold a (low, high) pair", "at most 4 axes", "got 3 numbers"]),
+    "pad, too many": (pad(*range(10)), ValueError, ["pad", "at most 4 axes", "got 10 numbers"]),
+    "pad, mode": (pad(1, 1, mode="zeros"), ValueError, ["mode must be one of 'constant'", "'zeros'"]),
+    "pad, mode mistyped": (pad(1, 1, mode="reflected"), ValueError, ["did you mean 'reflect'?"]),
+    "pad, value and mode": (
+        pad(1, 1, mode="reflect", value=1.0),
+        ValueError,
+        ["value is for mode='constant'", "value=1.0", "mode='reflect'", "leave it out"],
+    ),
+    "pad, complex": (pad(1, 1, value=1j), TypeError, ["value must be real", "float32", "1j"]),
+    "pad, value": (
+        pad(1, 1, x=X2.astype("int8"), value=128),
+        ValueError,
+        ["value must be between -128 and 127", "int8", "got 128"],
+    ),
+    "pad, crops too much": (pad(-5, -4), ValueError, ["pad crops more than there is", "(-5, -4) of axis 3", "size 8"]),
+    "pad, mode's axes": (
+        pad(1, 1, mode="reflect"),
+        ValueError,
+        ["mode='reflect'", "1 to 3 axes", "1 padded axes", "(2, 4, 9, 8)", "reshape"],
+    ),
+    "pad, mode's amount": (
+        pad(1, 1, 1, 9, mode="reflect"),
+        ValueError,
+        ["mode='reflect'", "at most 8", "size 9", "(1, 9)"],
+    ),
+    "pad, mode, nothing left": (
+        pad(-4, -5, x=X1, mode="reflect"),
+        ValueError,
+        ["pad leaves nothing of axis 2", "(-4, -5) of size 9", "crop less"],
+    ),
+    "pad, mode, empty": (
+        pad(0, 1, x=X1[:, :, :0], mode="replicate"),
+        ValueError,
+        ["input must not be empty", "mode='replicate'", "(2, 4, 0)"],
+    ),
+    "pad, mode, bools": (
+        pad(1, 1, x=X1 > 0, mode="reflect"),
+        TypeError,
+        ["mode='reflect'", "needs numbers", "bool", "astype('uint8')"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_refusal_says_what_was_wrong_and_what_would_work(name):
+    call, error, words = REFUSALS[name]
+    with pytest.raises(error) as caught:
+        call()
+    assert type(caught.value) is error
+    (message,) = caught.value.args
+    for word in words:
+        assert word in message
+
+
+# The errors of other layers, and those that the constructors of layers raise, are tested beside them.
+ELSEWHERE = {"axis", "parse_pool", "_pool_spec", "parse_adaptive", "flag", "divisor", "_check_pool_dtype"}
+
+
+def raises_in_spec():
+    """The lines of `_spec.py` where an error is raised with a message, and the function that each is in."""
+    lines = {}
+    for function in ast.walk(ast.parse(Path(_spec.__file__).read_text())):
+        if isinstance(function, ast.FunctionDef):
+            for node in ast.walk(function):
+                if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+                    lines[node.lineno] = (function.name, node.end_lineno)
+    return lines
+
+
+def test_every_refusal_is_among_these():
+    reached = set()
+    for call, error, _ in REFUSALS.values():
+        with pytest.raises(error) as caught:
+            call()
+        reached.add(traceback.extract_tb(caught.value.__traceback__)[-1].lineno)
+    for line, (function, end) in raises_in_spec().items():
+        if function not in ELSEWHERE:
+            # Python reports a line within a call of several lines.
+            assert any(line <= r <= end for r in reached), f"no test reaches the error on line {line}, in {function}"
+
+
+# --- what is taken -------------------------------------------------------------------------------------------
+
+
+def shape_of(f, x, w, *args, **kwargs):
+    return jax.eval_shape(lambda x, w: f(x, w, *args, **kwargs), x, w).shape
+
+
+def test_lists_tuples_and_numpys_integers_are_the_same():
+    expected = shape_of(jaxconv.conv2d, X2, W2, None, (2, 1), (1, 2), (1, 3), 2)
+    assert expected == (2, 6, 5, 9)
+    two, one, three = np.int64(2), np.int32(1), np.uint8(3)
+    for arguments in (
+        ([2, 1], [1, 2], [1, 3], 2),
+        ((two, one), (one, two), (one, three), two),
+        ((2, 1), [[1, 1], [2, 2]], [1, 3], 2),
+        ((2, 1), ((one, 1), (two, two)), (1, 3), 2),
+        ((2, 1), ([1, 1], (2, 2)), (1, 3), np.array(2)[()]),
+    ):
+        assert shape_of(jaxconv.conv2d, X2, W2, None, *arguments) == expected
+    for output_padding in ((1, 0), [1, 0], (one, np.int64(0))):
+        y = shape_of(jaxconv.conv_transpose2d, X2, T2, None, [2, 1], (1, 1), output_padding, two)
+        assert y == (2, 6, 18, 7)
+
+
+def test_a_sequence_of_one_stands_for_all_axes_as_in_pytorch():
+    expected = shape_of(jaxconv.conv3d, X3, W3, None, 2, 1, 3, 2)
+    assert shape_of(jaxconv.conv3d, X3, W3, None, (2,), [1], (3,), 2) == expected
+    expected = shape_of(jaxconv.conv_transpose2d, X2, T2, None, 3, 1, 2, 2, 2)
+    assert shape_of(jaxconv.conv_transpose2d, X2, T2, None, (3,), (1,), [2], 2, (2,)) == expected
+
+
+def test_shapes_are_taken_as_lists_and_of_numpys_integers():
+    y = np.ones((2, 6, 7), "float32")
+    for size in ([2, 4, 9], tuple(np.array([2, 4, 9]))):
+        assert shape_of(lambda w, y, size=size: jaxconv.conv1d_input(size, w, y, groups=2), W1, y) == (2, 4, 9)
+    for size in ([6, 2, 3], tuple(np.array([6, 2, 3]))):
+        assert shape_of(lambda x, y, size=size: jaxconv.conv1d_weight(x, size, y, groups=2), X1, y) == (6, 2, 3)
+
+
+@pytest.mark.parametrize("first", [1, True, 1.0])
+@pytest.mark.parametrize("name", ["stride", "padding", "dilation", "groups", "output_padding"])
+def test_what_was_called_before_makes_no_difference(name, first):
+    """To a dict 1, 1.0 and True are one key; they are not one argument."""
+    # A length of its own, for the calls of other tests are remembered too.
+    x = np.ones((1, 2, {int: 101, bool: 102, float: 103}[type(first)]), "float32")
+    w = np.ones((2, 2, 3), "float32")
+    f = jaxconv.conv_transpose1d if name == "output_padding" else jaxconv.conv1d
+    for value in (first, 1, True, 1.0, 1, np.float32(1), np.int64(1), np.True_):
+        ways = [value]
+        if name != "groups":
+            ways.append((value,))
+        if name == "padding":
+            ways.append(((value, value),))
+        for way in ways:
+            arguments = {"dilation": 2} | {name: way}
+            if isinstance(value, int | np.integer) and not isinstance(value, bool):
+                shape_of(f, x, w, **arguments)
+            else:
+                with pytest.raises(TypeError, match=name):
+                    shape_of(f, x, w, **arguments)
+
+
+def test_a_call_is_parsed_once():
+    before = _spec.parse_conv(2, (2, 4, 9, 8), (6, 2, 3, 2), None, 1, 1, 1, 2, "zeros", "channels_first")
+    again = _spec.parse_conv(2, (2, 4, 9, 8), (6, 2, 3, 2), None, (1, 1), [1, 1], [1], 2, "zeros", "channels_first")
+    assert again is before
+    assert hash(again) == hash(ConvSpec((1, 1), ((1, 1), (1, 1)), (1, 1), 2))
+    other = _spec.parse_conv(2, (2, 4, 9, 8), (6, 2, 3, 2), None, 1, 1, 1, 2, "reflect", "channels_first")
+    assert other != before
+
+
+# --- TensorFlow's SAME ---------------------------------------------------------------------------------------
+
+
+@given(data=st.data(), rank=st.integers(1, 3))
+@settings(max_examples=60, deadline=None)
+def test_the_pads_named_for_same_with_a_stride_are_tensorflows(data, rank):
+    def draw(low, high):
+        return tuple(data.draw(st.integers(low, high)) for _ in range(rank))
+
+    size, kernel, dilation = draw(5, 20), draw(1, 4), draw(1, 3)
+    stride = tuple(s + (i == 0) for i, s in enumerate(draw(1, 4)))  # at least one above 1
+    x, w = np.ones((1, 1, *size), "float32"), np.ones((1, 1, *kernel), "float32")
+    conv = {1: jaxconv.conv1d, 2: jaxconv.conv2d, 3: jaxconv.conv3d}[rank]
+    with pytest.raises(ValueError, match="padding='same' needs stride 1") as caught:
+        conv(x, w, padding="same", stride=stride, dilation=dilation)
+    pads = ast.literal_eval(re.search(r"SAME would be padding=(\(.*\)) for", str(caught.value)).group(1))
+    # As TensorFlow's guide has it.
+    for (low, high), n, k, d, s in zip(pads, size, kernel, dilation, stride, strict=True):
+        span = (k - 1) * d + 1
+        total = max(span - s, 0) if n % s == 0 else max(span - n % s, 0)
+        assert (low, high) == (total // 2, total - total // 2)
+    # The pads can be given as they stand there.
+    y = shape_of(conv, x, w, padding=pads, stride=stride, dilation=dilation)
+    assert y == (1, 1, *(math.ceil(n / s) for n, s in zip(size, stride, strict=True)))
+
+
+# --- sizes ---------------------------------------------------------------------------------------------------
+
+AXIS = st.tuples(
+    st.integers(1, 12),  # size
+    st.integers(-3, 5),  # low
+    st.integers(-3, 5),  # high
+    st.integers(1, 4),  # kernel
+    st.integers(1, 4),  # stride
+    st.integers(1, 3),  # dilation
+)
+
+
+@given(st.lists(AXIS, min_size=1, max_size=3))
+@settings(max_examples=200, deadline=None)
+def test_the_output_has_as_many_positions_as_windows_fit(axes):
+    size, low, high, kernel, strides, dilations = zip(*axes, strict=True)
+    spec = ConvSpec(strides, tuple(zip(low, high, strict=True)), dilations)
+    for out, (n, a, b, k, s, d) in zip(spec.output_size(size, kernel), axes, strict=True):
+        fits = sum(p * s + (k - 1) * d < n + a + b for p in range(100))
+        if n + a + b >= (k - 1) * d + 1:
+            assert out == fits
+        else:
+            assert out <= fits == 0
+
+
+def transposed(n, k, s, d, low, high, **arguments):
+    y, w = np.ones((1, 1, n), "float32"), np.ones((1, 1, k), "float32")
+    return shape_of(jaxconv.conv_transpose1d, y, w, stride=s, dilation=d, padding=[(low, high)], **arguments)[2]
+
+
+@given(
+    n=st.integers(1, 6),
+    k=st.integers(1, 4),
+    s=st.integers(1, 4),
+    d=st.integers(1, 3),
+    low=st.integers(0, 3),
+    high=st.integers(0, 3),
+    mode=st.sampled_from(["zeros", "circular"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_output_sizes_of_a_transposed_convolution_are_those_that_it_is_the_transpose_from(
+    n, k, s, d, low, high, mode
+):
+    spec = ConvSpec((s,), ((low, high),), (d,), 1, mode)
+    for size in range(1, 40):
+        is_transpose = size + low + high >= d * (k - 1) + 1 and spec.output_size((size,), (k,)) == (n,)
+        # PyTorch's circular padding wraps around at most once.
+        possible = mode == "zeros" or max(low, high) <= size
+        arguments = {"output_size": (size,), "padding_mode": mode}
+        if is_transpose and possible:
+            assert transposed(n, k, s, d, low, high, **arguments) == size
+        elif not is_transpose:
+            with pytest.raises(ValueError, match=r"output_size|padding"):
+                transposed(n, k, s, d, low, high, **arguments)
+
+
+@given(
+    n=st.integers(1, 6),
+    k=st.integers(1, 4),
+    s=st.integers(1, 4),
+    d=st.integers(1, 4),
+    padding=st.integers(0, 2),
+    extra=st.integers(0, 3),
+)
+@settings(max_examples=100, deadline=None)
+def test_the_size_of_a_transposed_convolution_is_that_of_what_it_stamps(n, k, s, d, padding, extra):
+    sheet = max(i * s + t * d for i in range(n) for t in range(k)) + 1
+    size = sheet - 2 * padding + extra
+    if size < 1 or extra >= max(s, d):
+        with pytest.raises(ValueError, match="padding"):
+            transposed(n, k, s, d, padding, padding, output_padding=extra)
+    else:
+        assert transposed(n, k, s, d, padding, padding, output_padding=extra) == size
+
+
+@given(k=st.integers(1, 5), s=st.integers(1, 6), d=st.integers(1, 6))
+@settings(max_examples=100, deadline=None)
+def test_receptive_fields_are_as_wide_as_what_is_read(k, s, d):
+    spec = ConvSpec((s,), ((0, 0),), (d,))
+    taps = [t * d for t in range(k)]
+    assert spec.receptive_field((k,)) == (max(taps) - min(taps) + 1,)
+    # Positions well inside of a long image, so that none of what they read lies outside of it.
+    widths = []
+    for q in range(60, 60 + s):
+        read = [(q - t * d) // s for t in range(k) if (q - t * d) % s == 0]
+        widths += [max(read) - min(read) + 1] if read else []
+    transposed_spec = _spec.parse_conv_transpose(
+        1, (1, 1, 99), (1, 1, k), None, s, 0, 0, 1, d, None, "zeros", "channels_first"
+    )
+    assert transposed_spec.receptive_field((k,)) == (max(widths),)
+
+
+def test_multiply_accumulates_are_the_terms_of_the_sum():
+    # 5 x 7 positions of 6 channels, each the sum over 2 channels and 3 x 2 taps.
+    assert _spec.multiply_accumulates((6, 2, 3, 2), (5, 7)) == (5 * 7 * 6) * (2 * 3 * 2)
+
+
+def test_a_spec_says_where_the_axes_stand():
+    first, last = (ConvSpec((1, 1), ((0, 0),) * 2, (1, 1), data_format=f) for f in _spec.DATA_FORMATS)
+    assert (first.rank, first.channel_axis, first.spatial_axes) == (2, 1, (2, 3))
+    assert (last.rank, last.channel_axis, last.spatial_axes) == (2, 3, (1, 2))
