@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-
 from side_by_side import GRAD, Arr, Call, call
 
 RUNS, REFUSES = "runs", "refuses"
@@ -50,7 +49,10 @@ def _grad_with_bools(call, theirs):
 
 
 def _later_in_a_tuple(call, theirs):
-    return any(isinstance(v, tuple) and not isinstance(v, Arr) and any(n is True for n in v[1:]) for v in _values(call))
+    return any(
+        isinstance(v, tuple) and not isinstance(v, Arr) and any(isinstance(n, bool) for n in v[1:])
+        for v in _values(call)
+    )
 
 
 X, W = Arr((2, 4, 5, 6)), Arr((6, 4, 2, 3))
@@ -89,7 +91,7 @@ DIFFERENCES = (
     Difference(
         "symmetric padding",
         "the mirror that repeats the border, as NumPy and TensorFlow have it",
-        call("pad", X, (1, 2), "symmetric"),
+        call("pad", Arr((2, 4, 6)), (1, 2), "symmetric"),
         RUNS,
         REFUSES,
     ),
@@ -131,7 +133,7 @@ DIFFERENCES = (
     ),
     Difference(
         "the two gradients of complex numbers",
-        "PyTorch's torch.nn.grad has kernels for some geometries only; its conv2d differentiates complex numbers in all",
+        "PyTorch's torch.nn.grad has kernels for some geometries alone; its conv2d differentiates them in all",
         call("conv2d_input", (2, 4, 5, 6), W._replace(dtype="complex128"), Arr((2, 6, 4, 4), "complex128")),
         RUNS,
         REFUSES,
@@ -180,8 +182,8 @@ DIFFERENCES = (
     ),
     Difference(
         "a transposed convolution without a result",
-        "PyTorch refuses it in float64, and returns an empty array in float32",
-        call("conv_transpose1d", Arr((2, 1, 2), "float32"), Arr((1, 1, 1), "float32"), padding=1),
+        "PyTorch refuses it in float64, and returns an empty array in bfloat16 and at times in float32",
+        call("conv_transpose1d", Arr((2, 1, 2), "bfloat16"), Arr((1, 1, 1), "bfloat16"), padding=1),
         REFUSES,
         RUNS,
         _no_result,
@@ -204,9 +206,8 @@ DIFFERENCES = (
     ),
     Difference(
         "a bias of another dtype",
-        "PyTorch converts it in some of its kernels, among them that of a dilated conv3d in float64, and refuses it in "
-        "the others",
-        call("conv3d", Arr((1, 5, 4, 3)), Arr((1, 1, 2, 2, 1)), Arr((1,), "bool"), dilation=2),
+        "with padding='same' PyTorch does not compare it, and some of its kernels convert it; all other calls are refused"
+        call("conv3d", Arr((1, 5, 4, 3)), Arr((1, 1, 2, 2, 1)), Arr((1,), "bool"), padding="same", dilation=2),
         REFUSES,
         RUNS,
         lambda call, theirs: call.name.startswith("conv") and len({a.dtype for a in call.placeholders[:2]}) == 1,

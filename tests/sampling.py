@@ -8,7 +8,24 @@ import numpy as np
 from side_by_side import Arr, call
 
 # What is given in place of a number or of one number per axis. Some of these PyTorch takes.
-ODD_NUMBERS = (0, -1, -2, 2.0, 1.5, True, False, "2", None, np.int64(2), np.float64(2.0), (), [2], (2,), (1.0,), (True,))
+ODD_NUMBERS = (
+    0,
+    -1,
+    -2,
+    2.0,
+    1.5,
+    True,
+    False,
+    "2",
+    None,
+    np.int64(2),
+    np.float64(2.0),
+    (),
+    [2],
+    (2,),
+    (1.0,),
+    (True,),
+)
 DTYPES = ("float64",) * 14 + ("float32", "float16", "bfloat16", "complex64", "complex128", "int64")
 ODD_DTYPES = ("float32", "bfloat16", "complex128", "int64", "int32", "uint8", "bool")
 
@@ -170,11 +187,9 @@ def conv_transpose(rng, rank):
     if spoil == "array":
         which = pick(rng, [k for k, v in arguments.items() if v is not None])
         arguments[which] = odd_array(rng, arguments[which])
-    arguments.update(
-        stride=stride, padding=padding, output_padding=output_padding, groups=groups, dilation=dilation
-    )
+    arguments.update(stride=stride, padding=padding, output_padding=output_padding, groups=groups, dilation=dilation)
     c = written(rng, f"conv_transpose{rank}d", arguments, 2)
-    if (spoil == "output_size" or not spoil and one_in(rng, 6)) and output_padding == 0:
+    if (spoil == "output_size" or (not spoil and one_in(rng, 6))) and output_padding == 0:
         least = [
             (n - 1) * s - 2 * p + d * (k - 1) + 1
             for n, s, p, d, k in zip(
@@ -199,9 +214,7 @@ def conv_transpose(rng, rank):
 def _positions(size, kernel, stride, padding, dilation):
     rank = len(size)
     s, p, d = (each(v, rank) for v in (stride, padding, dilation))
-    return tuple(
-        (n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(size, kernel, s, p, d, strict=True)
-    )
+    return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(size, kernel, s, p, d, strict=True))
 
 
 def conv_gradient(rng, rank, kind):
@@ -329,7 +342,7 @@ def pad(rng):
             i = int(rng.integers(len(amounts)))
             odd = pick(rng, (-9, 9, 1.0, "1", None, True, np.int64(1), amounts[i] + 2, -4))
             choices = (amounts[:-1], [*amounts, 1, 1], [*amounts, *([1] * 9)], 2, "12", None, ())
-            arguments["pad"] = pick(rng, (tuple([*amounts[:i], odd, *amounts[i + 1 :]]), *map(_frozen, choices)))
+            arguments["pad"] = pick(rng, ((*amounts[:i], odd, *amounts[i + 1 :]), *map(_frozen, choices)))
         elif spoil == "mode":
             arguments["mode"] = pick(rng, ("zeros", "edge", "Constant", None, 1))
         else:
@@ -360,13 +373,17 @@ def pool(rng, kind, rank):
         "output_size": lambda: ints(rng, rank, 1, 7) if one_in(rng, 2) else _some_none(rng, rank),
     }
     # What PyTorch's CPU has kernels for.
-    dtypes = {"max_pool": DTYPES[:17], "avg_pool": DTYPES[: 17 if rank < 3 else 15], "adaptive_avg_pool": DTYPES[:19]}[kind]
+    dtypes = {"max_pool": DTYPES[:17], "avg_pool": DTYPES[: 17 if rank < 3 else 15], "adaptive_avg_pool": DTYPES[:19]}[
+        kind
+    ]
     dtypes = (*dtypes, "int64") if kind != "adaptive_avg_pool" and rank > 1 else dtypes
     x = Arr((*_batched(rng), int(rng.integers(1, 3)), *sizes(rng, rank)), pick(rng, dtypes))
     arguments = {"input": x, **{name: draw[name]() for name in parameters}}
     if "padding" in arguments and not one_in(rng, 3):
-        arguments["padding"] = tuple(min(p, k // 2) for p, k in zip(
-            each(arguments["padding"], rank), each(arguments["kernel_size"], rank), strict=True))
+        arguments["padding"] = tuple(
+            min(p, k // 2)
+            for p, k in zip(each(arguments["padding"], rank), each(arguments["kernel_size"], rank), strict=True)
+        )
     if one_in(rng, 2):  # calls without a fault are sampled with the pools' own tests
         spoil = pick(rng, ("input", *parameters))
         if spoil == "input":

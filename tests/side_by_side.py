@@ -174,7 +174,7 @@ def _channels_last(name, args, kwargs):
     turned = {"input": (2,), "weight": (0, 2)}.get(kind, (0,))
     args = [torch.movedim(a, -1, -rank - 1) if i in turned else a for i, a in enumerate(args)]
     if kind == "input":
-        *batch, channels = args[0][:-rank - 1], args[0][-1]
+        *batch, channels = args[0][: -rank - 1], args[0][-1]
         args[0] = (*batch[0], channels, *args[0][-rank - 1 : -1])
     y = _channels_first(name, args, kwargs)
     return y if kind == "weight" else torch.movedim(y, -rank - 1, -1)

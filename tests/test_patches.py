@@ -214,11 +214,14 @@ def test_a_constant_has_the_dtype_of_the_array(dtype, value):
 
 
 def test_the_constant_may_be_traced():
-    def total(value):
-        return (jaxconv.pad(jnp.ones((2, 3)), (1, 2), value=value) ** 2).sum()
+    def total(x, value):
+        return (jaxconv.pad(x, (1, 2), value=value) ** 2).sum()
 
-    assert jax.jit(total)(2.0) == 2 * 3 + 6 * 2.0**2
-    assert jax.grad(total)(2.0) == 6 * 2 * 2.0
+    x = jnp.ones((2, 3))
+    assert jax.jit(total)(x, 2.0) == 2 * 3 + 6 * 2.0**2
+    of_x, of_value = jax.grad(total, (0, 1))(x, 2.0)
+    np.testing.assert_array_equal(of_x, 2 * x)
+    assert of_value == 6 * 2 * 2.0
 
 
 @pytest.mark.parametrize("mode", MODES[1:])

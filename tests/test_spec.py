@@ -634,8 +634,13 @@ def test_the_output_has_as_many_positions_as_windows_fit(axes):
 
 
 def transposed(n, k, s, d, low, high, **arguments):
-    y, w = np.ones((1, 1, n), "float32"), np.ones((1, 1, k), "float32")
-    return shape_of(jaxconv.conv_transpose1d, y, w, stride=s, dilation=d, padding=[(low, high)], **arguments)[2]
+    output_padding, output_size = arguments.get("output_padding", 0), arguments.get("output_size")
+    mode = arguments.get("padding_mode", "zeros")
+    shapes = (1, 1, n), (1, 1, k), None
+    (size,) = _spec.parse_conv_transpose(
+        1, *shapes, s, [(low, high)], output_padding, 1, d, output_size, mode, "channels_first"
+    ).size
+    return size
 
 
 @given(

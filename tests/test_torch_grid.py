@@ -9,9 +9,12 @@ import subprocess
 import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
+
+import jaxconv.linen
+import jaxconv.nnx
 
 torch = pytest.importorskip("torch")
 # These import torch, too.
@@ -135,3 +138,152 @@ def test_grid_of_conv2d(dtype, first):
 def test_grid_of_conv2d_in_other_dtypes(dtype):
     failures = side_by_side.compare(grid_calls(dtype, 121))
     assert not failures, "\n".join(failures)
+
+
+# --- what differs on purpose ----------------------------------------------------------------------------------
+
+
+def outcome(refusals, fn, *arrays):
+    try:
+        fn(*arrays)
+    except refusals:
+        return differences.REFUSES
+    return differences.RUNS
+
+
+@pytest.mark.parametrize("difference", DIFFERENCES, ids=lambda d: d.name)
+def test_differences(difference):
+    example = difference.example
+    arrays = side_by_side.arrays_of(example)
+
+    def theirs(*tensors):
+        args, kwargs = example.bind(tensors)
+        home = torch.nn.grad if example.name in side_by_side.GRAD else torch.nn.functional
+        return getattr(home, example.name)(*args, **kwargs)  # as it is, where `side_by_side` would translate it
+
+    assert outcome(side_by_side.REFUSALS, side_by_side.our_function(example), *arrays) == difference.ours
+    tensors = map(torch_side.to_torch, arrays)
+    assert (differences.REFUSES if torch_side.refuses(theirs, *tensors) else differences.RUNS) == difference.theirs
+
+
+def test_every_difference_has_its_words():
+    names = [d.name for d in DIFFERENCES]
+    assert len(set(names)) == len(names)
+    for d in DIFFERENCES:
+        assert d.ours != d.theirs
+        assert d.reason
+
+
+# --- the examples of PyTorch's page on Conv2d -----------------------------------------------------------------
+
+EXAMPLES = [
+    ((16, 33, 3), {"stride": 2}),
+    ((16, 33, (3, 5)), {"stride": (2, 1), "padding": (4, 2)}),
+    ((16, 33, (3, 5)), {"stride": (2, 1), "padding": (4, 2), "dilation": (3, 1)}),
+]
+
+
+def _nnx(args, kwargs, weight, bias):
+    layer = jaxconv.nnx.Conv2d(*args, **kwargs, rngs=nnx.Rngs(0))
+    graph, parameters = nnx.split(layer)
+    assert parameters.weight.shape == weight.shape
+    assert parameters.bias.shape == bias.shape
+
+    def apply(x, weight, bias):
+        state = nnx.State({"weight": parameters.weight.replace(weight), "bias": parameters.bias.replace(bias)})
+        return nnx.merge(graph, state)(x)
+
+    return apply
+
+
+def _linen(args, kwargs, weight, bias):
+    layer = jaxconv.linen.Conv2d(*args, **kwargs)
+    return lambda x, weight, bias: layer.apply({"params": {"weight": weight, "bias": bias}}, x)
+
+
+@functools.cache
+def their_example(number):
+    """From weights that PyTorch has drawn: (x, weight, bias), the cotangent, the value and the gradients."""
+    args, kwargs = EXAMPLES[number]
+    torch.manual_seed(number)
+    layer = torch.nn.Conv2d(*args, **kwargs)
+    arrays = [torch.randn(20, 16, 50, 100), layer.weight, layer.bias]
+    arrays = [torch_side.to_numpy(a) for a in arrays]
+
+    def run(x, weight, bias):
+        return torch.func.functional_call(layer, {"weight": weight, "bias": bias}, (x,))
+
+    value = torch_side.run(run, arrays).value
+    cotangent = np.random.default_rng(number).standard_normal(value.shape).astype(np.float32)
+    return arrays, cotangent, torch_side.run(run, arrays, cotangent)
+
+
+@pytest.mark.parametrize("shell", [_nnx, _linen], ids=["nnx", "linen"])
+@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+def test_examples_of_pytorchs_page(number, shell):
+    arrays, cotangent, theirs = their_example(number)
+    apply = shell(*EXAMPLES[number], *arrays[1:])
+
+    @jax.jit
+    def run(arrays, cotangent):
+        value, vjp = jax.vjp(apply, *arrays)
+        return value, vjp(cotangent)
+
+    value, gradients = jax.tree.map(np.asarray, run(arrays, cotangent))
+    assert value.shape[:2] == (20, 33)
+    assert side_by_side.disagreement("value", value, theirs.value, 1e-5) is None
+    for name, ours, their in zip(("x", "weight", "bias"), gradients, theirs.gradients, strict=True):
+        assert side_by_side.disagreement(f"gradient of {name}", ours, their, 1e-4) is None
+
+
+# --- what XLA would misread -----------------------------------------------------------------------------------
+
+# (size, kernel, stride, dilation, padding) along the axis in question, and size and kernel along the other one.
+MISREAD = {
+    "transposed": ((6, 2, 2, 1, 1), (7, 5)),
+    "weight's": ((4, 3, 1, 2, 1), (9, 3)),
+    "image as window, y dilated": ((3, 2, 3, 2, 2), (4, 2)),
+    "image as window, w dilated": ((3, 2, 2, 3, 2), (4, 2)),
+}
+
+MISREAD_PROGRAM = """
+import sys
+import jax, jax.numpy as jnp, jaxconv
+algorithm = sys.argv[1]
+n, k, s, d, p, n0, k0 = map(int, sys.argv[2:])
+x, w = jnp.ones((2, 4, n0, n)), jnp.ones((3, 4, k0, k))
+arguments = (1, s), (0, p), (1, d)
+y = jnp.ones_like(jaxconv.conv2d(x, w, None, *arguments, algorithm=algorithm))
+
+def first(x, w, y):
+    return jax.vjp(lambda x, w: jaxconv.conv2d(x, w, None, *arguments, algorithm=algorithm), x, w)[1](y)
+
+def own(x, w, y):
+    extra = x.shape[-1] - ((y.shape[-1] - 1) * s - 2 * p + d * (k - 1) + 1)
+    return (
+        jaxconv.conv2d_input(x.shape, w, y, *arguments, algorithm=algorithm),
+        jaxconv.conv2d_weight(x, w.shape, y, *arguments, algorithm=algorithm),
+        jaxconv.conv_transpose2d(y, w, None, (1, s), (0, p), (0, extra), 1, (1, d), algorithm=algorithm),
+    )
+
+def derivative(of):
+    def fn(x, w, y):
+        value, vjp = jax.vjp(of, x, w, y)
+        return vjp(value)
+    return fn
+
+for f in (first, own):
+    for order in range(3):
+        jax.block_until_ready(jax.jit(f)(x, w, y))
+        f = derivative(f)
+"""
+
+
+# By "xla" the derivatives are those that JAX makes of `lax.conv_general_dilated`, in more forms than ours take.
+@pytest.mark.parametrize("algorithm", ["auto", "xla"])
+@pytest.mark.parametrize("which", MISREAD)
+def test_xla_does_not_abort(which, algorithm):
+    """XLA ends the process where it takes an axis of a convolution for one of groups: in a process of its own."""
+    numbers = [str(n) for part in MISREAD[which] for n in part]
+    done = subprocess.run([sys.executable, "-c", MISREAD_PROGRAM, algorithm, *numbers], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[:2000]

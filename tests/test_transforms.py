@@ -36,11 +36,11 @@ def sample(function, *shapes, **arguments):
 
 
 def input_of(function, size, *shapes, **arguments):
-    return Sample(lambda w, y: function(size, w, y, **arguments), shapes)
+    return Sample(lambda w, y, **more: function(size, w, y, **arguments, **more), shapes)
 
 
 def weight_of(function, size, *shapes, **arguments):
-    return Sample(lambda x, y: function(x, size, y, **arguments), shapes)
+    return Sample(lambda x, y, **more: function(x, size, y, **arguments, **more), shapes)
 
 
 SAMPLES = {
@@ -127,6 +127,22 @@ SAMPLES = {
     "pad symmetric": sample(jaxconv.pad, (2, 3, 4, 5), pad=(5, -1, 0, 3), mode="symmetric"),
 }
 every_sample = pytest.mark.parametrize("name", SAMPLES)
+CONVOLUTIONS = ("conv_general_dilated", "conv_output", "conv_input", "conv_weight")
+
+
+def with_algorithm(name, algorithm):
+    """The sample with an algorithm of its own; only convolutions have several."""
+    if algorithm == "auto":
+        return SAMPLES[name]
+    of = SAMPLES[name]
+    return Sample(lambda *arrays: of.function(*arrays, algorithm=algorithm), of.shapes)
+
+
+# "auto" has rules of ours for derivatives and batches, "xla" those of JAX.
+every_algorithm = pytest.mark.parametrize(
+    ("name", "algorithm"),
+    [(n, a) for n in SAMPLES for a in (("auto", "xla") if n.startswith("conv") else ("auto",))],
+)
 
 
 def assert_close(actual, expected):
@@ -154,13 +170,13 @@ def test_loops_are_found_where_there_are_some():
     assert "while" in primitives(lambda x: jax.lax.fori_loop(0, x, lambda i, c: c + 1, 0), 3)
 
 
-@every_sample
-def test_vmap(name):
+@every_algorithm
+def test_vmap(name, algorithm):
     """Over each argument, over each pair, over all; each mapped along an axis of its own; without a loop."""
-    f, shapes = SAMPLES[name].function, SAMPLES[name].shapes
+    function = with_algorithm(name, algorithm)
+    f, shapes, arrays = function.function, function.shapes, function.arrays()
+    stacked = function.arrays(seed=1, leading=(3,))
     one = jax.jit(f)
-    arrays = SAMPLES[name].arrays()
-    stacked = SAMPLES[name].arrays(seed=1, leading=(3,))
     count = len(arrays)
     subsets = [s for r in range(1, count + 1) for s in itertools.combinations(range(count), r)]
     mapped, expected = {}, {}
@@ -180,7 +196,8 @@ def test_vmap(name):
         names = primitives(mapped[subset][0], *mapped[subset][1])
         assert not {"scan", "while", "fori_loop", "map", "pure_callback"} & set(names)
         # Neither is it three convolutions where one will do.
-        assert names.count("conv_general_dilated") == primitives(f, *arrays).count("conv_general_dilated")
+        alone = primitives(f, *arrays)
+        assert sum(map(names.count, CONVOLUTIONS)) == sum(map(alone.count, CONVOLUTIONS))
 
 
 @every_sample
@@ -192,16 +209,16 @@ def test_vmap_of_vmap(name):
         assert_close(results[i, j], one(*(a[i, j] for a in arrays)))
 
 
-@every_sample
-def test_derivatives(name):
+@every_algorithm
+def test_derivatives(name, algorithm):
     """Forward, backward, second order and with rematerialisation.
 
     The functions are polynomials of degree two at most in all of their arguments together, so that differences are
     derivatives: (f(z + t) - f(z - t)) / 2 the first in direction t, and f(z + t + s) - f(z + t) - f(z + s) + f(z)
     the second in the directions t and s.
     """
-    f, arrays = SAMPLES[name].function, SAMPLES[name].arrays()
-    t, s = SAMPLES[name].arrays(seed=1), SAMPLES[name].arrays(seed=2)
+    function = with_algorithm(name, algorithm)
+    f, arrays, t, s = function.function, function.arrays(), function.arrays(seed=1), function.arrays(seed=2)
     one = jax.jit(f)
     u = jnp.asarray(np.random.default_rng(3).standard_normal(one(*arrays).shape))
 
