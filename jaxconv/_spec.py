@@ -200,7 +200,7 @@ def resolve_pads(padding: str | tuple[int, ...] | Pads, kernel: Sequence[int], d
     return tuple((p, p) if isinstance(p, int) else p for p in padding)
 
 
-def check_pads(mode: str, pads: Pads, size: Sequence[Size] | None = None) -> None:
+def check_pads(mode: str, pads: Pads, size: Sequence[Size] | None = None, name: str = "padding_mode") -> None:
     """Refuses amounts of padding that the mode, or the image where its size is given, cannot supply."""
     if mode == "zeros":
         if any(p < 0 for pair in pads for p in pair):
@@ -219,8 +219,8 @@ def check_pads(mode: str, pads: Pads, size: Sequence[Size] | None = None) -> Non
         if max(pair) > limit:
             least = n + max(pair) - limit
             raise ValueError(
-                f"padding_mode={mode!r} can pad at most {limit} where the image has size {n}, got padding {pair} "
-                f"on spatial axis {axis}; use an image of at least {least} there, or padding_mode='replicate'"
+                f"{name}={mode!r} can pad at most {limit} where the image has size {n}, got padding {pair} "
+                f"on spatial axis {axis}; use less padding, or an image of at least {least} there"
             )
 
 
@@ -669,7 +669,7 @@ def parse_pad(shape, dtype, pad, mode, value) -> tuple[Pads, str]:
     if value:
         raise ValueError(f"value is for mode='constant', got value={value!r} with mode={mode!r}; leave it out")
     _check_pad_mode(shape, dtype, axes, mode)
-    check_pads(mode, tuple(pairs), shape[len(shape) - axes :])
+    check_pads(mode, tuple(pairs), shape[len(shape) - axes :], "mode")
     # As in PyTorch an axis may be cropped to nothing, but not all of them, unless the padding is circular.
     results = [n + sum(pair) for n, pair in zip(shape, widths, strict=True)]
     nothing = mode != "circular" and all(isinstance(n, int) and n <= 0 for n in results[len(shape) - axes :])
@@ -686,7 +686,7 @@ def _check_value(value, dtype) -> None:
     if dtype.kind in "iu":
         bits = 8 * dtype.itemsize - (dtype.kind == "i")
         least, most = (-(2**bits) if dtype.kind == "i" else 0), 2**bits - 1
-        fits = least <= value <= most
+        fits = least <= value <= most  # type: ignore[operator]  # a Real has an order
     else:
         most = _LARGEST.get(str(dtype), math.inf)
         least, fits = -most, abs(value) <= most or value in (math.inf, -math.inf) or value != value

@@ -20,6 +20,7 @@ from jax import lax
 
 from jaxconv import _spec, _trilinear
 from jaxconv._arrays import as_array, batched, wide
+from jaxconv._lowering import select
 from jaxconv._lowering.select import algorithms as algorithms
 from jaxconv._patches import fold as fold
 from jaxconv._patches import pad as pad
@@ -64,7 +65,7 @@ __all__ = [
     "unfold",
 ]
 
-ALGORITHMS = ("auto", "xla")
+ALGORITHMS = ("auto", *select.FAMILIES)
 _F = TypeVar("_F", bound=Callable)
 
 # What the docstrings of the three ranks differ in.
@@ -160,7 +161,7 @@ def _make_conv(rank: int, example: str):
         spec = _spec.parse_conv(
             rank, x.shape, w.shape, _shape(b), stride, padding, dilation, groups, padding_mode, data_format
         )
-        options = Options(precision, preferred_element_type, _spec.one_of("algorithm", algorithm, ALGORITHMS))
+        options = _options(precision, preferred_element_type, algorithm, x.shape)
         return _conv(x, w, b, spec, options)
 
     return conv
@@ -273,7 +274,7 @@ def _make_conv_transpose(rank: int, example: str):
             padding_mode,
             data_format,
         )
-        options = Options(precision, preferred_element_type, _spec.one_of("algorithm", algorithm, ALGORITHMS))
+        options = _options(precision, preferred_element_type, algorithm, y.shape)
         run = _jit_conv_transpose if _spec.is_static(y.shape) else _conv_transpose
         return run(y, w, b, spec, options)
 
@@ -396,7 +397,7 @@ def _make_conv_input(rank: int, example: str):
             rank, x_shape, w.shape, None, stride, padding, dilation, groups, padding_mode, data_format
         )
         _spec.check_grad_output(spec, x_shape, w.shape, y.shape)
-        options = Options(precision, preferred_element_type, _spec.one_of("algorithm", algorithm, ALGORITHMS))
+        options = _options(precision, preferred_element_type, algorithm, x_shape)
         run = _jit_conv_input if _spec.is_static(x_shape) else _conv_input
         return run(w, y, spec, x_shape, options)
 
@@ -438,7 +439,7 @@ def _make_conv_weight(rank: int, example: str):
             rank, x.shape, w_shape, None, stride, padding, dilation, groups, padding_mode, data_format
         )
         _spec.check_grad_output(spec, x.shape, w_shape, y.shape)
-        options = Options(precision, preferred_element_type, _spec.one_of("algorithm", algorithm, ALGORITHMS))
+        options = _options(precision, preferred_element_type, algorithm, x.shape)
         return _conv_weight(x, y, spec, w_shape, options)
 
     return conv_weight
@@ -507,3 +508,11 @@ def _add_bias(y: jax.Array, b: jax.Array | None, spec: ConvSpec) -> jax.Array:
     shape = [1] * y.ndim
     shape[spec.channel_axis] = b.size
     return (y.astype(wide(y.dtype)) + b.astype(wide(y.dtype)).reshape(shape)).astype(y.dtype)
+
+
+def _options(precision: Any, preferred_element_type: Any, algorithm: str, image_shape: Sequence[Any]) -> Options:
+    """The options of a call; refuses an algorithm that cannot serve it."""
+    refusal = select.cannot(_spec.one_of("algorithm", algorithm, ALGORITHMS), image_shape)
+    if refusal:
+        raise ValueError(f"algorithm={algorithm!r} cannot serve this call: {refusal}; use algorithm='auto'")
+    return Options(precision, preferred_element_type, algorithm)

@@ -6,7 +6,7 @@ layer's "fan_in" counts its output channels; so do these functions.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -175,7 +175,7 @@ def conv_bias_init(
         True
     """
     bound = 1 / math.sqrt(math.prod(weight_shape[1:]))
-    return jax.random.uniform(key, shape, dtype, -bound, bound)
+    return _parts(lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -bound, bound))(key, shape, dtype)
 
 
 def _kaiming(a: float, mode: str, nonlinearity: str, distribution: Literal["uniform", "normal"]) -> Initializer:
@@ -185,7 +185,21 @@ def _kaiming(a: float, mode: str, nonlinearity: str, distribution: Literal["unif
 
 def _scaled(gain: float, mode: Any, distribution: Literal["uniform", "normal"]) -> Initializer:
     # variance = gain^2 / fan; in_axis and out_axis say which axes of PyTorch's shape the fans are read from.
-    return variance_scaling(gain**2, mode, distribution, in_axis=1, out_axis=0)
+    init = variance_scaling(gain**2, mode, distribution, in_axis=1, out_axis=0)
+    return _parts(init) if distribution == "uniform" else init
+
+
+def _parts(init: Callable[..., jax.Array]) -> Initializer:
+    """`init`, with the real and the imaginary part of complex numbers drawn apart, as PyTorch draws uniform ones."""
+
+    def both(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
+        more = {} if out_sharding is None else {"out_sharding": out_sharding}
+        if not jnp.issubdtype(dtype, jnp.complexfloating):
+            return init(key, shape, dtype, **more)
+        part = jnp.finfo(dtype).dtype
+        return jax.lax.complex(*(init(key, shape, part, **more) for key in jax.random.split(key)))
+
+    return both
 
 
 _CONV_WEIGHT = kaiming_uniform(a=math.sqrt(5))

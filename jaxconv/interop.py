@@ -8,7 +8,9 @@ module, or in the variables of a Linen module. PyTorch itself is never imported,
 import math
 import os
 import tempfile
+import weakref
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -89,7 +91,8 @@ def state_dict(module: nnx.Module, *, flattened: Mapping[str, Sequence[int]] | N
       `torch.nn.LSTM`, `GRU` or `RNN`. Flax's cells have one bias where PyTorch's have two: it goes out as one of the
       two, and the other is zero. To keep both apart, give the cell a second one: `cell.dense_i = nnx.Linear(...)`.
 
-    The keys of random number generators, caches and intermediates are left out.
+    How many batches PyTorch's batch norm has seen is kept as it was loaded, and is 0 in a module that is new or comes
+    from `nnx.merge`. The keys of random number generators, caches and intermediates are left out.
 
     Args:
         module: any NNX module.
@@ -510,8 +513,14 @@ class _Variable:
         self.variable.set_value(value)
 
 
+# How many batches PyTorch had counted, by the BatchNorm that the number was loaded into. Flax has no use for it: as an
+# attribute of the module it would have every function compiled again for every checkpoint, as a variable it would
+# give a loaded model other leaves than a new one. `nnx.merge` makes new modules, whose count is 0.
+_COUNTS: weakref.WeakKeyDictionary[nnx.Module, int] = weakref.WeakKeyDictionary()
+
+
 class _Count:
-    """How many batches PyTorch had counted. Flax has no use for it, so it is a plain attribute of the module."""
+    """The number of batches of one BatchNorm."""
 
     shape, dtype = (), np.dtype(np.int64)
 
@@ -519,13 +528,13 @@ class _Count:
         self.module, self.identity = module, ("count", id(module))
 
     def read(self) -> np.ndarray:
-        return np.array(getattr(self.module, "num_batches_tracked", 0), np.int64)
+        return np.array(_COUNTS.get(self.module, 0), np.int64)
 
     def prepare(self, value: np.ndarray) -> int:
         return int(value)
 
     def write(self, value: int) -> None:
-        self.module.num_batches_tracked = value  # type: ignore[attr-defined]
+        _COUNTS[self.module] = value
 
 
 class _Leaf:
@@ -845,11 +854,16 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
         ) from error
 
 
+# What NumPy and zipfile raise between them, the last two for a lone array and for an archive that is encrypted.
+_BROKEN_NPZ = (ValueError, AttributeError, EOFError, KeyError, OSError, MemoryError, zipfile.BadZipFile, zlib.error)
+_BROKEN_NPZ += (TypeError, RuntimeError)
+
+
 def _read_npz(path: Path) -> Mapping[str, Any]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: _bfloat16(arrays[name]) for name in arrays.files}
-    except (ValueError, AttributeError, EOFError, KeyError, OSError, MemoryError, zipfile.BadZipFile) as error:
+    except _BROKEN_NPZ as error:
         raise ValueError(
             f"{path} is not a sound .npz file of plain arrays ({error}); write it with numpy.savez(path, **state_dict)"
         ) from error

@@ -1,4 +1,4 @@
-"""What the tests of JAX share: how XLA is set up for them, and two fixtures."""
+"""What the tests share: how XLA and Hypothesis are set up for them, and two fixtures."""
 
 import os
 
@@ -9,8 +9,13 @@ os.environ.setdefault(
     "--xla_force_host_platform_device_count=8 --xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
 )
 
+import hypothesis
 import jax
 import pytest
+
+# The same cases each time, and no time limit on one, which may be the first to compile.
+hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture(scope="module")

@@ -206,7 +206,7 @@ DIFFERENCES = (
     ),
     Difference(
         "a bias of another dtype",
-        "with padding='same' PyTorch does not compare it, and some of its kernels convert it; all other calls are refused"
+        "with padding='same' PyTorch does not compare the two, and some of its kernels convert; it refuses all others",
         call("conv3d", Arr((1, 5, 4, 3)), Arr((1, 1, 2, 2, 1)), Arr((1,), "bool"), padding="same", dilation=2),
         REFUSES,
         RUNS,

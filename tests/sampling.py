@@ -198,7 +198,8 @@ def conv_transpose(rng, rank):
         ]
         wanted = [int(rng.integers(n, n + s)) for n, s in zip(least, each(stride, rank), strict=True)]
         if spoil:
-            wanted[int(rng.integers(rank))] += pick(rng, (-3, -1, 3, 1))
+            axis = int(rng.integers(rank))  # just within or beyond what a stride leaves open
+            wanted[axis] = least[axis] + pick(rng, (-1, each(stride, rank)[axis] - 1, each(stride, rank)[axis]))
             wanted += [1] * pick(rng, (0, 0, 0, 1, 3))
         elif one_in(rng, 3):
             wanted = [*arguments["input"].shape[:-rank], *wanted]

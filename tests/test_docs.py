@@ -80,8 +80,9 @@ def test_a_public_name_is_documented(name, thing):
     doc = own_doc(thing)
     assert doc, f"{name} has no docstring"
     assert doc.split("\n\n")[0].endswith("."), f"{name}: its docstring does not begin with a sentence of its own"
-    # Between backticks braces are meant.
-    assert not re.search(r"\{\w+\}", re.sub(r"`[^`]*`", "", doc)), f"{name}: a field of the template is left in it"
+    # Between quotation marks and in what an example prints braces are meant.
+    prose = re.sub(r"^ *(>>>|\.\.\.) .*$|`[^`]*`", "", doc, flags=re.MULTILINE)
+    assert not re.search(r"\{\w+\}", prose), f"{name}: a field of the template is left in its docstring"
     known = [thing, *referred_to(name, thing)]
     wanted = ["Args"] * bool(parameters(thing)) + ["Example"]
     wanted += [] if inspect.isclass(thing) else ["Returns"]

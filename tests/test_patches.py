@@ -116,6 +116,13 @@ def test_fold_adds_half_types_in_float32(dtype, axis):
     np.testing.assert_array_equal(folded[0, 0].astype("float32"), x * (large + 10))
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_the_gradient_of_an_edge_is_added_in_float32(dtype):
+    """In 16 bits a sum of ones stops at 2048 or 256."""
+    of_x = jax.grad(lambda x: jaxconv.pad(x, (0, 4095), "replicate").sum())(jnp.ones((1, 1, 1), dtype))
+    assert (of_x.dtype, float(of_x[0, 0, 0])) == (dtype, 4096)
+
+
 # --- pad -----------------------------------------------------------------------------------------------------
 
 MODES = ("constant", "reflect", "replicate", "circular", "symmetric")

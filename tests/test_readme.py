@@ -33,3 +33,12 @@ def test_files_that_pages_name_exist(page):
         assert ((ROOT / page).parent / target).exists(), target
     for named in re.findall(r"`((?:jaxconv|tests|examples|configs|docs|benchmarks)/[\w./-]*)`", text):
         assert (ROOT / named).exists(), named
+
+
+def test_every_difference_from_pytorch_is_told():
+    pytest.importorskip("torch")
+    from differences import DIFFERENCES
+
+    page = (ROOT / "docs/differences.md").read_text()
+    for difference in DIFFERENCES:
+        assert f"| {difference.name} | {difference.reason} |" in page

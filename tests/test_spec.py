@@ -172,7 +172,7 @@ REFUSALS = {
     "symmetric": (
         conv1(padding=((10, 0),), padding_mode="symmetric"),
         ValueError,
-        ["padding_mode='symmetric'", "at most 9", "at least 10", "padding_mode='replicate'"],
+        ["padding_mode='symmetric'", "at most 9", "less padding", "at least 10"],
     ),
     # Arrays.
     "input, a list": (
@@ -453,7 +453,7 @@ REFUSALS = {
     "pad, mode's amount": (
         pad(1, 1, 1, 9, mode="reflect"),
         ValueError,
-        ["mode='reflect'", "at most 8", "size 9", "(1, 9)"],
+        [": mode='reflect' can pad at most 8", "size 9", "(1, 9)"],
     ),
     "pad, mode, nothing left": (
         pad(-4, -5, x=X1, mode="reflect"),
@@ -481,7 +481,7 @@ def test_a_refusal_says_what_was_wrong_and_what_would_work(name):
     assert type(caught.value) is error
     (message,) = caught.value.args
     for word in words:
-        assert word in message
+        assert word in f": {message}"  # after a colon: at the beginning of the message
 
 
 # The errors of other layers, and those that the constructors of layers raise, are tested beside them.
@@ -586,7 +586,7 @@ def test_a_call_is_parsed_once():
 
 
 @given(data=st.data(), rank=st.integers(1, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_pads_named_for_same_with_a_stride_are_tensorflows(data, rank):
     def draw(low, high):
         return tuple(data.draw(st.integers(low, high)) for _ in range(rank))
@@ -621,7 +621,7 @@ AXIS = st.tuples(
 
 
 @given(st.lists(AXIS, min_size=1, max_size=3))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_output_has_as_many_positions_as_windows_fit(axes):
     size, low, high, kernel, strides, dilations = zip(*axes, strict=True)
     spec = ConvSpec(strides, tuple(zip(low, high, strict=True)), dilations)
@@ -652,7 +652,7 @@ def transposed(n, k, s, d, low, high, **arguments):
     high=st.integers(0, 3),
     mode=st.sampled_from(["zeros", "circular"]),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_output_sizes_of_a_transposed_convolution_are_those_that_it_is_the_transpose_from(
     n, k, s, d, low, high, mode
 ):
@@ -677,7 +677,7 @@ def test_the_output_sizes_of_a_transposed_convolution_are_those_that_it_is_the_t
     padding=st.integers(0, 2),
     extra=st.integers(0, 3),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_size_of_a_transposed_convolution_is_that_of_what_it_stamps(n, k, s, d, padding, extra):
     sheet = max(i * s + t * d for i in range(n) for t in range(k)) + 1
     size = sheet - 2 * padding + extra
@@ -689,7 +689,7 @@ def test_the_size_of_a_transposed_convolution_is_that_of_what_it_stamps(n, k, s,
 
 
 @given(k=st.integers(1, 5), s=st.integers(1, 6), d=st.integers(1, 6))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_receptive_fields_are_as_wide_as_what_is_read(k, s, d):
     spec = ConvSpec((s,), ((0, 0),), (d,))
     taps = [t * d for t in range(k)]

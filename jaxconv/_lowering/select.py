@@ -1,12 +1,22 @@
 """Which algorithm computes an op: one pure function of static facts, which gives its reason in words."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
-from jaxconv._lowering import xla
-from jaxconv._spec import ConvSpec
+from jaxconv._lowering import taps, xla
+from jaxconv._spec import ConvSpec, is_static
 
-FAMILIES = {"xla": xla}
+FAMILIES: Mapping[str, ModuleType] = {"xla": xla, "taps": taps}
+
+# The thresholds below were set by `python -m benchmarks.layers --algorithm taps` on a CPU; docs/benchmarks.md has the
+# figures of the rows that each one's comment names.
+
+# A channel that meets few others gives XLA's CPU convolution a naive loop ("depthwise 3x3", "32 groups of 4").
+FEW_CHANNELS = 8
+# A kernel of more taps than this is not worth its compilation ("depthwise 31x31").
+MOST_TAPS = 1024
 
 
 def choose(
@@ -25,18 +35,41 @@ def choose(
     Returns:
         The algorithm's name, and the reason as a sentence without its full stop.
     """
-    return "xla", "no other algorithm is there: XLA's own convolution"
+    if platform != "cpu":
+        return "xla", "XLA's own convolution: no measurement on this platform says otherwise"
+    refusal = cannot("taps", x_shape)
+    if refusal:
+        return "xla", refusal
+    if str(dtype) not in ("float32", "float64"):
+        return "xla", f"XLA's own convolution: for {dtype} no other algorithm was measured to be faster"
+    per_group = w_shape[1]
+    taps_of_kernel = math.prod(w_shape[2:])
+    if spec.groups > 1 and per_group <= FEW_CHANNELS and taps_of_kernel <= MOST_TAPS:
+        return "taps", (
+            f"{per_group} channel{'s' * (per_group > 1)} in each of {spec.groups} groups: XLA's CPU convolution takes "
+            "a naive loop, and a sum of shifted products is many times faster"
+        )
+    if taps_of_kernel == 1 and spec.groups == 1 and spec.data_format == "channels_last":
+        return "taps", "a kernel of one position is a matrix product"
+    return "xla", "XLA's own convolution: dense channels keep it busy"
+
+
+def cannot(algorithm: str, x_shape: Sequence[int]) -> str | None:
+    """Why `algorithm` cannot serve a case, or None where it can."""
+    if algorithm == "taps" and not is_static(x_shape[1:]):
+        return "taps makes blocks of a size in numbers, and the image has a symbolic size"
+    return None
 
 
 def algorithms() -> dict[str, str]:
-    """What `algorithm` may name, and whether it works here.
+    """What `algorithm` may name beside `"auto"`, and whether it works here.
 
     Returns:
         A mapping from each name to `"available"`, or to why it is not.
 
     Example:
         >>> import jaxconv
-        >>> jaxconv.algorithms()["xla"]
-        'available'
+        >>> jaxconv.algorithms()
+        {'xla': 'available', 'taps': 'available'}
     """
-    return {"xla": "available"}
+    return dict.fromkeys(FAMILIES, "available")

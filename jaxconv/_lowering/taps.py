@@ -14,8 +14,10 @@ The input's gradient is a convolution of y: with a stride, one for each of the `
 kernels are the taps that reach it.
 """
 
+import functools
 import itertools
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -98,7 +100,9 @@ def _convolve(x, w, strides, dilations, groups: int, precision) -> jax.Array:
         return _multiply_add(x, w, strides, dilations, groups)
     merged = _merged_groups(groups, w.shape[1])
     each = _block_diagonal(w, groups, merged)
-    parts = [_product(xg, wg, strides, dilations, precision) for xg, wg in zip(_channel_blocks(x, merged), each)]
+    parts = [
+        _product(xg, wg, strides, dilations, precision) for xg, wg in zip(_channel_blocks(x, merged), each, strict=True)
+    ]
     return jnp.concatenate(parts, -1) if len(parts) > 1 else parts[0]
 
 
@@ -111,14 +115,12 @@ def _multiply_add(x, w, strides, dilations, groups: int) -> jax.Array:
 
     def inner(x, w, offsets):
         """The sum over the taps of the later axes: `offsets` are of the first."""
-        total = None
+        terms = []
         for t in itertools.product(*map(range, w.shape[3:])):
             read = _read(x, [o + a * d for o, a, d in zip(offsets, t, dilations[-len(t) :], strict=True)], out, strides)
             read = read.reshape(*read.shape[:-1], groups, per_in)
-            for i in range(per_in):
-                term = read[..., i, None] * w[(slice(None), slice(None), i, *t)]
-                total = term if total is None else total + term
-        return total
+            terms += [read[..., i, None] * w[(slice(None), slice(None), i, *t)] for i in range(per_in)]
+        return functools.reduce(operator.add, terms)
 
     if math.prod(kernel) * per_in <= _UNROLLED or len(kernel) == 1:
         total = inner(x, taps, (0,) * len(kernel))
@@ -198,7 +200,9 @@ def _phases(y, w, spec: ConvSpec, padded: Sequence[int], precision) -> jax.Array
     # Interleaved: (residues, N, *m, C) -> (N, *(m residue), C), made equal in size first.
     most = [-(-n // s) for n, s in zip(padded, spec.strides, strict=True)]
     equal = [
-        _padding.pad(p, [(0, 0), *((0, n - have) for n, have in zip(most, p.shape[1:-1], strict=True)), (0, 0)], "zeros")
+        _padding.pad(
+            p, [(0, 0), *((0, n - have) for n, have in zip(most, p.shape[1:-1], strict=True)), (0, 0)], "zeros"
+        )
         for p in phases
     ]
     x = jnp.stack(equal).reshape(*spec.strides, *equal[0].shape)

@@ -1,0 +1,98 @@
+"""MobileNetV2: narrow ends, a wide depthwise middle, and the way around both.
+
+    python -m examples.port_mobilenet mobilenet_v2.safetensors
+
+loads any checkpoint with torchvision's names: `features.0.0.weight`, `features.2.conv.1.0.weight`,
+`classifier.1.bias`. `nnx.Sequential` counts its entries as `nn.Sequential` does, functions among them.
+"""
+
+from collections.abc import Sequence
+
+import jax
+from flax import nnx
+
+from examples import port_cli
+from jaxconv.nnx import Conv2d
+
+# expansion, channels, repeats, stride of the first: the table of the paper.
+SETTING = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+
+
+def norm(channels: int, *, rngs: nnx.Rngs) -> nnx.BatchNorm:
+    """`nn.BatchNorm2d(channels)`."""
+    return nnx.BatchNorm(channels, axis=1, momentum=0.9, use_fast_variance=False, rngs=rngs)
+
+
+def conv_norm_relu6(
+    in_planes: int, out_planes: int, kernel_size: int = 3, stride: int = 1, groups: int = 1, *, rngs: nnx.Rngs
+) -> nnx.Sequential:
+    """torchvision's `Conv2dNormActivation`."""
+    return nnx.Sequential(
+        Conv2d(
+            in_planes,
+            out_planes,
+            kernel_size,
+            stride,
+            padding=(kernel_size - 1) // 2,
+            groups=groups,
+            bias=False,
+            rngs=rngs,
+        ),
+        norm(out_planes, rngs=rngs),
+        nnx.relu6,
+    )
+
+
+class InvertedResidual(nnx.Module):
+    """Widen, convolve each channel apart, narrow."""
+
+    def __init__(self, inp: int, oup: int, stride: int, expand_ratio: int, *, rngs: nnx.Rngs):
+        hidden_dim = inp * expand_ratio
+        self.use_res_connect = stride == 1 and inp == oup
+        layers = []
+        if expand_ratio != 1:
+            layers.append(conv_norm_relu6(inp, hidden_dim, kernel_size=1, rngs=rngs))
+        layers += [
+            conv_norm_relu6(hidden_dim, hidden_dim, stride=stride, groups=hidden_dim, rngs=rngs),
+            Conv2d(hidden_dim, oup, 1, bias=False, rngs=rngs),
+            norm(oup, rngs=rngs),
+        ]
+        self.conv = nnx.Sequential(*layers)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(N, inp, H, W) → (N, oup, H / stride, W / stride)."""
+        return x + self.conv(x) if self.use_res_connect else self.conv(x)
+
+
+class MobileNetV2(nnx.Module):
+    """Images (N, 3, H, W) → scores (N, num_classes)."""
+
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        *,
+        setting: Sequence[tuple[int, int, int, int]] = SETTING,
+        stem: int = 32,
+        last: int = 1280,
+        dropout: float = 0.2,
+        rngs: nnx.Rngs,
+    ):
+        features: list = [conv_norm_relu6(3, stem, stride=2, rngs=rngs)]
+        channels = stem
+        for expand_ratio, width, repeats, first_stride in setting:
+            for i in range(repeats):
+                stride = first_stride if i == 0 else 1
+                features.append(InvertedResidual(channels, width, stride, expand_ratio, rngs=rngs))
+                channels = width
+        features.append(conv_norm_relu6(channels, last, kernel_size=1, rngs=rngs))
+        self.features = nnx.Sequential(*features)
+        self.classifier = nnx.Sequential(nnx.Dropout(dropout, rngs=rngs), nnx.Linear(last, num_classes, rngs=rngs))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Scores, of which the largest names the class."""
+        x = self.features(x)
+        return self.classifier(x.mean((2, 3)))
+
+
+if __name__ == "__main__":
+    port_cli.main(lambda rngs: MobileNetV2(rngs=rngs), (1, 3, 224, 224))

@@ -1,0 +1,153 @@
+"""Every algorithm computes the same: each family of `_lowering` over the table of cases, and how one is chosen."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from cases import CASES, DATA_FORMATS, layout
+from jax import export
+from jax.test_util import check_grads
+
+import jaxconv
+from jaxconv import functional
+from jaxconv._lowering import select
+from jaxconv._spec import ConvSpec
+
+pytestmark = pytest.mark.usefixtures("x64", "quick_compile")
+
+# Order-2 checks are run on these: each form of each algorithm, a stride whose phases differ, and a padding mode.
+REPRESENTATIVE = (
+    "1d_depthwise_multiplier",
+    "2d_1x1_stride_pads",
+    "2d_dilation_and_stride",
+    "2d_groups_everything",
+    "2d_depthwise",
+    "2d_blocks_groups",
+    "2d_reflect",
+    "3d_everything",
+)
+
+
+def assert_close(actual, expected, rtol=1e-12):
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape
+    assert actual.dtype == expected.dtype
+    if expected.size:
+        assert np.abs(actual - expected).max() <= rtol * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("algorithm", select.FAMILIES)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_three_ops_are_the_oracles(case, algorithm):
+    family = select.FAMILIES[algorithm]
+    x, w, _, y = (jnp.asarray(a) for a in case.arrays())
+    expected, dx, dw, _ = case.expected()
+    bias = jnp.asarray(case.arrays()[2])
+    for data_format in DATA_FORMATS:
+        spec = case.spec(data_format)
+        xf, yf = layout(x, data_format), layout(y, data_format)
+
+        @jax.jit  # one compilation for the three
+        def compute(x, w, y, spec=spec):
+            return (
+                family.output(x, w, spec),
+                family.input(w, y, spec, x.shape),
+                family.weight(x, y, spec, w.shape),
+            )
+
+        output, x_gradient, w_gradient = compute(xf, w, yf)
+        add = bias.reshape(-1, *(1,) * case.rank) if data_format == "channels_first" else bias
+        assert_close(output + add, layout(expected, data_format))
+        assert_close(x_gradient, layout(dx, data_format))
+        assert_close(w_gradient, dw)
+
+
+@pytest.mark.parametrize("algorithm", select.FAMILIES)
+@pytest.mark.parametrize("name", REPRESENTATIVE)
+def test_derivatives_of_second_order(name, algorithm):
+    case = next(case for case in CASES if case.name == name)
+    x, w, _, _ = (jnp.asarray(a) for a in case.arrays())
+    conv = getattr(jaxconv, f"conv{case.rank}d")
+    f = jax.jit(lambda x, w: conv(x, w, **case.arguments("channels_last"), algorithm=algorithm))
+    check_grads(f, (layout(x, "channels_last"), w), order=2, modes=("fwd", "rev"), atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "complex128", "int32"])
+@pytest.mark.parametrize("algorithm", select.FAMILIES)
+def test_other_dtypes(algorithm, dtype):
+    rng = np.random.default_rng(0)
+    x, w = (jnp.asarray(rng.integers(-3, 4, shape), dtype) for shape in ((2, 6, 7, 5), (9, 2, 3, 2)))
+    if dtype == "complex128":
+        x, w = x * (1 + 2j), w * (3 - 1j)
+    y = jaxconv.conv2d(x, w, stride=2, padding=1, groups=3, algorithm=algorithm)
+    wide = "complex128" if dtype == "complex128" else "float64"
+    expected = jaxconv.conv2d(x.astype(wide), w.astype(wide), stride=2, padding=1, groups=3, algorithm="xla")
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y.astype(wide), expected)  # small whole numbers are exact in all of them
+
+
+# --- the choice ---------------------------------------------------------------------------------------------
+
+
+def spec_of(rank=2, groups=1, data_format="channels_last"):
+    return ConvSpec((1,) * rank, ((1, 1),) * rank, (1,) * rank, groups, "zeros", data_format)
+
+
+def test_only_cpus_take_another_algorithm_than_xlas():
+    shapes = ((8, 56, 56, 96), (96, 1, 3, 3))
+    for op in ("output", "input", "weight"):
+        assert select.choose(op, spec_of(groups=96), *shapes, np.dtype("float32"), "cpu")[0] == "taps"
+        for platform in ("cuda", "rocm", "tpu"):
+            algorithm, reason = select.choose(op, spec_of(groups=96), *shapes, np.dtype("float32"), platform)
+            assert algorithm == "xla"
+            assert "no measurement on this platform" in reason
+
+
+def test_reasons_are_words():
+    dense = select.choose("output", spec_of(), (8, 56, 56, 64), (64, 64, 3, 3), np.dtype("float32"), "cpu")
+    few = select.choose("weight", spec_of(groups=32), (8, 56, 56, 128), (128, 4, 3, 3), np.dtype("float32"), "cpu")
+    assert dense[0] == "xla"
+    assert few[0] == "taps"
+    assert "4 channels in each of 32 groups" in few[1]
+
+
+def test_algorithms_can_be_asked_for():
+    assert set(jaxconv.algorithms()) == set(select.FAMILIES)
+    assert set(functional.ALGORITHMS) == {"auto", *select.FAMILIES}
+
+
+def test_an_algorithm_that_cannot_serve_says_why():
+    batch, height = export.symbolic_shape("b, h", constraints=["h >= 3"])
+    f = jax.jit(lambda x, w: jaxconv.conv2d(x, w, algorithm="taps"))
+    image = jax.ShapeDtypeStruct((batch, 4, height, 7), jnp.float32)
+    with pytest.raises(ValueError, match=r"algorithm='taps' cannot serve this call: .* symbolic size; use .*'auto'"):
+        export.export(f)(image, jax.ShapeDtypeStruct((6, 4, 3, 3), jnp.float32))
+
+
+@pytest.mark.parametrize("groups", [1, 8])
+def test_a_batch_split_over_devices_stays_split(groups):
+    mesh = jax.make_mesh((8,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    x = jax.ShapeDtypeStruct((16, 9, 10, 8), jnp.float32, sharding=split)
+    w = jax.ShapeDtypeStruct((8, 8 // groups, 3, 3), jnp.float32, sharding=whole)
+
+    @jax.jit
+    def step(x, w):
+        y, transpose = jax.vjp(
+            lambda x, w: jaxconv.conv2d(x, w, None, 1, 1, 1, groups, data_format="channels_last"), x, w
+        )
+        return y, *transpose(y)
+
+    compiled = step.lower(x, w).compile()
+    assert "all-gather" not in compiled.as_text()
+    y, dx, _ = compiled.output_shardings
+    for sharding in (y, dx):
+        assert sharding.shard_shape((16, 9, 10, 8))[0] == 2
+
+
+def test_an_exported_program_holds_nothing_of_ours():
+    f = jax.jit(lambda x, w: jaxconv.conv2d(x, w, groups=4, data_format="channels_last"))
+    arguments = (jax.ShapeDtypeStruct((2, 7, 5, 4), jnp.float32), jax.ShapeDtypeStruct((4, 1, 3, 3), jnp.float32))
+    text = export.export(f, platforms=("cpu", "cuda", "rocm", "tpu"))(*arguments).mlir_module()
+    assert "custom_call" not in text.replace("custom_call @Sharding", "")

@@ -1,0 +1,245 @@
+"""PyTorch's own samples: the calls that PyTorch tests its operators and its modules with, run on jaxconv and compared.
+
+They come from `torch.testing._internal`: `op_db` for the functions, `module_db` for the layers. Of an array only shape
+and dtype are taken, the numbers are ours; samples that are then the same call count once. Nothing is skipped silently:
+what has no samples, and every argument that is left out, stands in the tables below with the reason.
+"""
+
+import functools
+import inspect
+import warnings
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+import jaxconv
+import jaxconv.linen
+import jaxconv.nnx
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("expecttest")  # torch.testing._internal needs it
+# These import torch, too.
+import differences  # noqa: E402
+import side_by_side  # noqa: E402
+import torch_side  # noqa: E402
+from side_by_side import Arr, Call  # noqa: E402
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from torch.testing._internal.common_methods_invocations import op_db
+    from torch.testing._internal.common_modules import module_db
+
+pytestmark = pytest.mark.usefixtures("x64", "quick_compile")
+
+DTYPES = ("float32", "float64", "complex128")
+CHUNK = 40
+
+# --- what has no samples, and what is left out of them ---------------------------------------------------------
+
+# Public names for which PyTorch has no samples.
+NO_SAMPLES = {
+    "fold": "op_db has none; sampled in test_torch_grid",
+    **{
+        f"conv{rank}d_{kind}": "torch.nn.grad is not in op_db; sampled in test_torch_grid"
+        for rank in (1, 2, 3)
+        for kind in ("input", "weight")
+    },
+    "Flatten": "module_db has none; compared with PyTorch's in test_layers",
+    "Fold": "module_db has none; compared with PyTorch's in test_layers",
+    "Unfold": "module_db has none; compared with PyTorch's in test_layers",
+}
+
+# Arguments of samples that jaxconv does not have. They are left out, and the value is compared without them.
+LEFT_OUT = {
+    "return_indices": "jaxconv's max_pool returns the maxima alone; so does PyTorch's with return_indices=False",
+}
+
+
+FUNCTIONS = [n for n in dir(jaxconv) if n.startswith(("conv", "unfold", "fold", "pad", "max_", "avg_", "adaptive_"))]
+LAYERS = jaxconv.nnx.__all__
+OPS = [op for op in op_db if op.name.startswith("nn.functional.") and op.name[14:] in FUNCTIONS]
+MODULES = [m for m in module_db if m.module_cls.__module__.startswith("torch.nn") and m.module_cls.__name__ in LAYERS]
+
+
+def test_all_names_have_samples_or_a_reason():
+    sampled = {op.name[14:] for op in OPS} | {m.module_cls.__name__ for m in MODULES}
+    assert {*FUNCTIONS, *LAYERS} - sampled == set(NO_SAMPLES)
+
+
+# --- functions ------------------------------------------------------------------------------------------------
+
+
+def as_call(op, sample, used) -> Call:
+    """The call that a sample is."""
+
+    def plain(value):
+        if isinstance(value, torch.Tensor):
+            return Arr(tuple(value.shape), str(value.dtype)[6:])
+        if isinstance(value, list | tuple):
+            return tuple(map(plain, value))
+        return value
+
+    kwargs = {k: plain(v) for k, v in sample.kwargs.items()}
+    for name in LEFT_OUT:
+        if name in kwargs:
+            del kwargs[name]
+            used.add(name)
+    return Call(op.name[14:], (plain(sample.input), *map(plain, sample.args)), tuple(kwargs.items()))
+
+
+@functools.cache
+def samples(number, dtype):
+    """The different calls among the samples of an op, and which of `LEFT_OUT` they had."""
+    op, used = OPS[number], set()
+    torch.manual_seed(0)
+    found = (as_call(op, s, used) for s in op.sample_inputs("cpu", getattr(torch, dtype), requires_grad=False))
+    return list({str(c): c for c in found}.values()), used
+
+
+def chunks(dtype):
+    for number, op in enumerate(OPS):
+        for first in range(0, len(samples(number, dtype)[0]), CHUNK):
+            yield pytest.param(number, dtype, first, id=f"{op.name[14:]}-{op.variant_test_name}-{dtype}-{first}")
+
+
+@pytest.mark.parametrize(("number", "dtype", "first"), [c for dtype in DTYPES for c in chunks(dtype)])
+def test_functions(number, dtype, first):
+    calls = samples(number, dtype)[0][first : first + CHUNK]
+    failures = side_by_side.compare(calls, differences.covered)
+    assert not failures, "\n".join(failures)
+
+
+def test_what_is_left_out_is_in_the_samples():
+    assert set().union(*(samples(number, "float32")[1] for number in range(len(OPS)))) == set(LEFT_OUT)
+
+
+def test_errors_of_functions():
+    failures, seen = [], 0
+    for op in OPS:
+        if op.error_inputs_func is None:
+            continue
+        for error in op.error_inputs("cpu"):
+            each, seen = as_call(op, error.sample_input, set()), seen + 1
+            if side_by_side.our_refusal(each)[0] is None:
+                failures.append(f"{each}: PyTorch's error is {error.error_regex}")
+    assert not failures, "\n".join(failures)
+    assert seen > 80
+
+
+# --- layers ---------------------------------------------------------------------------------------------------
+
+
+def without_what_is_left_out(info, made):
+    """The arguments of a constructor; where one is left out, all by name."""
+    given = inspect.signature(info.module_cls).bind(*made.args, **made.kwargs).arguments
+    if not LEFT_OUT.keys() & given.keys():
+        return made.args, made.kwargs
+    return (), {name: value for name, value in given.items() if name not in LEFT_OUT}
+
+
+def inputs(info, dtype):
+    """(constructor's arguments, forward's arguments) of each sample of a module."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for each in info.module_inputs_func(info, "cpu", getattr(torch, dtype), requires_grad=False, training=True):
+            made, given = each.constructor_input, each.forward_input
+            yield *without_what_is_left_out(info, made), given.args, given.kwargs
+
+
+def their_layer(info, args, kwargs, dtype, x):
+    """A module of PyTorch, made and lazily finished, and its parameters."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        layer = info.module_cls(*args, **kwargs)
+        layer = layer.to(getattr(torch, dtype)) if not info.module_cls.__name__.startswith("Lazy") else layer
+        if info.module_cls.__name__.startswith("Lazy"):
+            layer(x.to(torch.float32))
+            layer = layer.to(getattr(torch, dtype))
+    return layer, [torch_side.to_numpy(p) for p in layer.parameters()]
+
+
+def nnx_layer(name, args, kwargs, dtype, x):
+    cls = getattr(jaxconv.nnx, name)
+    if "rngs" in inspect.signature(cls.__init__).parameters:
+        kwargs = {**kwargs, "rngs": nnx.Rngs(0), "param_dtype": dtype}
+    layer = cls(*args, **kwargs)
+    if name.startswith("Lazy"):
+        layer(x)
+    graph, state = nnx.split(layer)
+
+    def apply(x, *parameters):
+        new = {k: state[k].replace(p) for k, p in zip(("weight", "bias"), parameters, strict=False)}
+        return nnx.merge(graph, nnx.State(new))(x)
+
+    return apply
+
+
+def linen_layer(name, args, kwargs, dtype, x):
+    if name.startswith("Lazy"):
+        name, args = name.removeprefix("Lazy"), (None, *args)
+    cls = getattr(jaxconv.linen, name)
+    if "param_dtype" in inspect.signature(cls).parameters:
+        kwargs = {**kwargs, "param_dtype": dtype}
+    layer = cls(*args, **kwargs)
+    return lambda x, *ps: layer.apply({"params": dict(zip(("weight", "bias"), ps, strict=False))} if ps else {}, x)
+
+
+@pytest.mark.parametrize("shell", [nnx_layer, linen_layer])
+@pytest.mark.parametrize("number", range(len(MODULES)), ids=lambda n: MODULES[n].module_cls.__name__)
+def test_layers(number, shell):
+    info = MODULES[number]
+    name, programs, wanted, seen = info.module_cls.__name__, [], [], 0
+    for dtype in DTYPES:
+        for args, kwargs, given, named in inputs(info, dtype):
+            assert not named
+            assert len(given) == 1
+            seen += 1
+            text = f"{name}{args}{kwargs} of {dtype}{tuple(given[0].shape)}"
+            layer, parameters = their_layer(info, args, kwargs, dtype, given[0])
+
+            def theirs(x, *parameters, layer=layer):
+                names = [n for n, _ in layer.named_parameters()]
+                return torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), (x,))
+
+            arrays = [torch_side.to_numpy(given[0]), *parameters]
+            refused = torch_side.refusal(theirs, *map(torch_side.to_torch, arrays))
+            if refused is not None:
+                assert "not implemented for 'Complex" in str(refused), f"{text}: {refused}"
+                continue
+            value = torch_side.run(theirs, arrays).value
+            g = side_by_side.numbers(side_by_side.rng_of(text), value.shape, dtype)
+            wanted.append((text, torch_side.run(theirs, arrays, g)))
+            programs.append((shell(name, args, kwargs, dtype, arrays[0]), arrays, g))
+    assert seen >= 6
+
+    def all_of_them():
+        for apply, arrays, g in programs:
+            value, vjp = jax.vjp(apply, *arrays)
+            yield value, vjp(g)
+
+    results = jax.tree.map(np.asarray, side_by_side.compiled(lambda: list(all_of_them()))())
+    problems = []
+    for (text, theirs), (value, gradients) in zip(wanted, results, strict=True):
+        for_value, for_gradients = side_by_side.TOLERANCES[str(theirs.value.dtype)]
+        problems.append((text, side_by_side.disagreement("value", value, theirs.value, for_value)))
+        for i, (ours, their) in enumerate(zip(gradients, theirs.gradients, strict=True)):
+            problems.append((text, side_by_side.disagreement(f"gradient {i}", ours, their, for_gradients)))
+    problems = [f"{text}: {problem}" for text, problem in problems if problem]
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.parametrize("shell", [nnx_layer, linen_layer])
+def test_errors_of_layers(shell):
+    seen = 0
+    for info in MODULES:
+        if info.module_error_inputs_func is None:
+            continue
+        for error in info.module_error_inputs_func(info, "cpu", torch.float64, False, True):
+            made, given = error.module_error_input.constructor_input, error.module_error_input.forward_input
+            x = torch_side.to_numpy(given.args[0])
+            with pytest.raises(side_by_side.REFUSALS):
+                shell(info.module_cls.__name__, *without_what_is_left_out(info, made), "float64", x)(x)
+            seen += 1
+    assert seen >= 6
