@@ -233,7 +233,8 @@ def linen_state_dict(
     The layers that are converted are `Dense`, `Conv`, `Embed`, `PReLU`, `BatchNorm`, `LayerNorm`, `GroupNorm`,
     `LSTMCell`, `OptimizedLSTMCell`, `GRUCell`, and those of `jaxconv.linen`, which go out as they are. Paths are
     joined by dots. `blocks_0`, an entry of a list made in `setup`, is `blocks.0`, and the level `layers_0` of
-    `nn.Sequential` is `0`; a name that Flax has made up, such as `Conv2d_0`, stays as it is: see `rename`.
+    `nn.Sequential` is `0`; a name that Flax has made up, such as `Conv2d_0`, stays as it is: see `rename`. Since names
+    are all there is, a `kernel` of three axes or more is taken for that of a `Conv`, not of a `DenseGeneral`.
 
     Args:
         variables: {"params": …, "batch_stats": …}, as `init` gives them.

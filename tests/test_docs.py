@@ -11,7 +11,7 @@ import jaxconv
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
-MODULES = ("jaxconv", "jaxconv.functional", "jaxconv.init", "jaxconv.nnx", "jaxconv.linen")
+MODULES = ("jaxconv", "jaxconv.functional", "jaxconv.init", "jaxconv.nnx", "jaxconv.linen", "jaxconv.interop")
 
 
 def public(module):

@@ -3,7 +3,10 @@
 import re
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
+from flax import nnx
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,6 +22,23 @@ def test_the_first_model_learns(capsys):
     assert last < first
     text = re.search(r"shows what PyTorch would: `(.*?)`", (ROOT / "README.md").read_text(), re.DOTALL).group(1)
     assert repr(names["model"].layers[0]) == " ".join(text.split())
+
+
+def test_the_first_model_is_the_same_with_the_channels_last():
+    program = blocks("README.md").split("optimizer =")[0]
+    first, last = {}, {}
+    exec(program, first)
+    option = 'data_format="channels_last"'
+    program, convolutions = re.subn(r"(Conv2d\(.*?), rngs=rngs\)", rf"\1, rngs=rngs, {option})", program)
+    program, pools = re.subn(r"(MaxPool2d\(2|AdaptiveAvgPool2d\(1)\)", rf"\1, {option})", program)
+    assert (convolutions, pools) == (2, 2)
+    exec(program, last)
+    images = np.random.default_rng(0).normal(size=(4, 1, 27, 22)).astype(np.float32)
+    expected = first["model"](images)
+    actual = last["model"](np.moveaxis(images, 1, -1))
+    jax.tree.map(np.testing.assert_array_equal, *(nnx.to_pure_dict(nnx.state(m["model"])) for m in (first, last)))
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+    assert np.ptp(expected) > 0
 
 
 def test_the_recipes_for_flax_run():
