@@ -347,7 +347,8 @@ class Flatten(Plain):
 
     def compute(self, x: jax.Array) -> jax.Array:
         x = as_array("input", x)
-        first, last = (_spec.axis(name, getattr(self, name), x.ndim) for name in ("start_dim", "end_dim"))
+        axes = max(x.ndim, 1)  # as in PyTorch a number has one axis, of size 1
+        first, last = (_spec.axis(name, getattr(self, name), axes) for name in ("start_dim", "end_dim"))
         if first > last:
             raise ValueError(
                 f"start_dim must not come after end_dim, got {self.start_dim} and {self.end_dim} for an input of "

@@ -188,13 +188,13 @@ def save_safetensors(
         path: where to, ending in `.safetensors`. A file that is there is replaced once the new one is complete.
         flattened: as of `jaxconv.interop.state_dict`.
 
+    Returns:
+        None.
+
     Raises:
         ImportError: the package safetensors is not installed.
         TypeError: `module` is not an NNX module.
         ValueError: `path` has another ending, or as of `jaxconv.interop.state_dict`.
-
-    Returns:
-        None.
 
     Example:
         >>> import tempfile

@@ -27,7 +27,7 @@ ODD_NUMBERS = (
     (True,),
 )
 DTYPES = ("float64",) * 14 + ("float32", "float16", "bfloat16", "complex64", "complex128", "int64")
-ODD_DTYPES = ("float32", "bfloat16", "complex128", "int64", "int32", "uint8", "bool")
+ODD_DTYPES = ("float32", "float32", "float32", "bfloat16", "complex128", "int64", "int32", "uint8", "bool")
 
 
 def one_in(rng, n):
@@ -110,7 +110,11 @@ def _channels(rng):
 
 
 def conv(rng, rank):
-    spoil = pick(rng, ("stride", "padding", "dilation", "groups", "array", "kernel", "mode")) if one_in(rng, 3) else ""
+    spoil = (
+        pick(rng, ("stride", "padding", "dilation", "groups", "array", "array", "kernel", "mode"))
+        if one_in(rng, 3)
+        else ""
+    )
     inner, out, groups = _channels(rng)
     size = sizes(rng, rank, 3, 8 if rank < 3 else 6)
     kernel = tuple(int(n) for n in rng.integers(1, 4, rank))
@@ -146,6 +150,9 @@ def conv(rng, rank):
         mode = pick(rng, ("reflect", "replicate", "circular", "zeros"))
         if spoil == "mode" and one_in(rng, 2):
             mode = pick(rng, ("mirror", "Zeros", "constant", None, 1))
+        elif spoil == "mode":  # just within or beyond what an image of this size can supply
+            arguments["padding"] = tuple(n + int(rng.integers(-1, 2)) if one_in(rng, 2) else 1 for n in size)
+            c = written(rng, f"conv{rank}d", arguments, 2)
         c = c._replace(kwargs=(*c.kwargs, ("padding_mode", mode)))
     if c.args and not spoil and one_in(rng, 4):
         x = arguments["input"]
@@ -156,7 +163,7 @@ def conv(rng, rank):
 
 
 def conv_transpose(rng, rank):
-    spoils = ("stride", "padding", "output_padding", "dilation", "groups", "array", "output_size")
+    spoils = ("stride", "padding", "output_padding", "dilation", "groups", "array", "array", "output_size")
     spoil = pick(rng, spoils) if one_in(rng, 3) else ""
     inner, out, groups = _channels(rng)
     size = sizes(rng, rank, 2, 6)
@@ -220,7 +227,11 @@ def _positions(size, kernel, stride, padding, dilation):
 
 def conv_gradient(rng, rank, kind):
     """`conv*_input` or `conv*_weight`. A spoilt geometry is one that a right `grad_output` was made for before."""
-    spoil = pick(rng, ("stride", "padding", "dilation", "groups", "array", "grad_output")) if one_in(rng, 3) else ""
+    spoil = (
+        pick(rng, ("stride", "padding", "dilation", "groups", "array", "array", "grad_output"))
+        if one_in(rng, 3)
+        else ""
+    )
     inner, out, groups = _channels(rng)
     size = sizes(rng, rank, 4, 8)
     kernel = tuple(int(n) for n in rng.integers(1, 4, rank))
@@ -327,7 +338,7 @@ def pad(rng):
     axes = min(axes, len(shape))
     amounts = []
     for n in shape[::-1][:axes]:
-        most = {"constant": 4, "replicate": 2 * n, "reflect": n, "circular": n + 1}[mode]
+        most = {"constant": 4, "replicate": 2 * n, "reflect": n, "circular": n + 1}[mode] + one_in(rng, 8)
         low, high = (int(rng.integers(-2, most)) for _ in range(2))
         amounts += [low, high]
     dtype = pick(rng, PAD_DTYPES)

@@ -375,7 +375,7 @@ def test_a_mistake_only_one_kind_can_make():
         jaxconv.nnx.Flatten(2, 1)(jnp.ones((2, 3, 4)))
     with pytest.raises(ValueError, match="start_dim must be an axis of the input, from -3 to 2, got 3"):
         jaxconv.nnx.Flatten(3)(jnp.ones((2, 3, 4)))
-    with pytest.raises(TypeError, match="input must be an array of numbers, got list"):
+    with pytest.raises(TypeError, match=r"input must be an array, got list; convert it with jnp.asarray"):
         jaxconv.nnx.Conv1d(1, 1, 1, rngs=rngs)([[1.0]])
 
 
@@ -420,7 +420,8 @@ def test_a_lazy_layer_becomes_the_plain_one(layer, compiled):
     assert lazy.in_channels == 4
     assert repr(lazy) == f"Lazy{plain!r}"
     ours, theirs = (nnx.to_pure_dict(nnx.state(m)) for m in (lazy, plain))
-    jax.tree.map(np.testing.assert_array_equal, ours, theirs)  # and no key is left behind
+    # And no key is left behind. XLA may round the random numbers otherwise where it compiles them with their use.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), ours, theirs)
     with pytest.raises(ValueError, match="input has 2 channels"):
         lazy(x[:, :2])
 

@@ -46,9 +46,14 @@ NO_SAMPLES = {
         for rank in (1, 2, 3)
         for kind in ("input", "weight")
     },
-    "Flatten": "module_db has none; compared with PyTorch's in test_layers",
-    "Fold": "module_db has none; compared with PyTorch's in test_layers",
-    "Unfold": "module_db has none; compared with PyTorch's in test_layers",
+    **dict.fromkeys(("Flatten", "Fold", "Unfold"), "module_db has none; OWN_SAMPLES has"),
+}
+
+# For these layers: the constructor's arguments and the shape of the input.
+OWN_SAMPLES = {
+    "Flatten": [((), (2, 3, 4, 5)), ((0,), (2, 3)), ((1, 2), (2, 3, 4, 5)), ((-2,), (2, 3, 4)), ((0, -1), ())],
+    "Fold": [(((4, 5), (2, 3)), (2, 12, 9)), (((4, 5), (2, 3), 1, 1, 2), (12, 9)), ((4, 2, 2, 1, 1), (2, 8, 16))],
+    "Unfold": [((2,), (2, 3, 4, 5)), (((2, 3), 1, (1, 0), 2), (3, 4, 5)), ((2, (1, 2), 1), (2, 3, 4, 5))],
 }
 
 # Arguments of samples that jaxconv does not have. They are left out, and the value is compared without them.
@@ -61,11 +66,13 @@ FUNCTIONS = [n for n in dir(jaxconv) if n.startswith(("conv", "unfold", "fold", 
 LAYERS = jaxconv.nnx.__all__
 OPS = [op for op in op_db if op.name.startswith("nn.functional.") and op.name[14:] in FUNCTIONS]
 MODULES = [m for m in module_db if m.module_cls.__module__.startswith("torch.nn") and m.module_cls.__name__ in LAYERS]
+CLASSES = [*(m.module_cls for m in MODULES), *(getattr(torch.nn, name) for name in OWN_SAMPLES)]
 
 
 def test_all_names_have_samples_or_a_reason():
     sampled = {op.name[14:] for op in OPS} | {m.module_cls.__name__ for m in MODULES}
     assert {*FUNCTIONS, *LAYERS} - sampled == set(NO_SAMPLES)
+    assert {c.__name__ for c in CLASSES} == set(LAYERS)
 
 
 # --- functions ------------------------------------------------------------------------------------------------
@@ -131,32 +138,32 @@ def test_errors_of_functions():
 # --- layers ---------------------------------------------------------------------------------------------------
 
 
-def without_what_is_left_out(info, made):
+def without_what_is_left_out(cls, made):
     """The arguments of a constructor; where one is left out, all by name."""
-    given = inspect.signature(info.module_cls).bind(*made.args, **made.kwargs).arguments
+    given = inspect.signature(cls).bind(*made.args, **made.kwargs).arguments
     if not LEFT_OUT.keys() & given.keys():
         return made.args, made.kwargs
     return (), {name: value for name, value in given.items() if name not in LEFT_OUT}
 
 
-def inputs(info, dtype):
-    """(constructor's arguments, forward's arguments) of each sample of a module."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for each in info.module_inputs_func(info, "cpu", getattr(torch, dtype), requires_grad=False, training=True):
-            made, given = each.constructor_input, each.forward_input
-            yield *without_what_is_left_out(info, made), given.args, given.kwargs
+def inputs(cls, dtype):
+    """(constructor's arguments, by position and by name, input) of each sample of a module."""
+    for args, shape in OWN_SAMPLES.get(cls.__name__, ()):
+        yield args, {}, torch.ones(shape, dtype=getattr(torch, dtype))
+    for info in MODULES:
+        if info.module_cls is cls:
+            for each in info.module_inputs_func(info, "cpu", getattr(torch, dtype), requires_grad=False, training=True):
+                (x,) = each.forward_input.args
+                assert not each.forward_input.kwargs
+                yield *without_what_is_left_out(cls, each.constructor_input), x
 
 
-def their_layer(info, args, kwargs, dtype, x):
-    """A module of PyTorch, made and lazily finished, and its parameters."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        layer = info.module_cls(*args, **kwargs)
-        layer = layer.to(getattr(torch, dtype)) if not info.module_cls.__name__.startswith("Lazy") else layer
-        if info.module_cls.__name__.startswith("Lazy"):
-            layer(x.to(torch.float32))
-            layer = layer.to(getattr(torch, dtype))
+def their_layer(cls, args, kwargs, dtype, x):
+    """A module of PyTorch and its parameters."""
+    layer = cls(*args, **kwargs)
+    if cls.__name__.startswith("Lazy"):
+        layer(x.to(torch.float32))
+    layer = layer.to(getattr(torch, dtype))
     return layer, [torch_side.to_numpy(p) for p in layer.parameters()]
 
 
@@ -187,23 +194,20 @@ def linen_layer(name, args, kwargs, dtype, x):
 
 
 @pytest.mark.parametrize("shell", [nnx_layer, linen_layer])
-@pytest.mark.parametrize("number", range(len(MODULES)), ids=lambda n: MODULES[n].module_cls.__name__)
-def test_layers(number, shell):
-    info = MODULES[number]
-    name, programs, wanted, seen = info.module_cls.__name__, [], [], 0
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch's, of lazy layers and of complex numbers
+def test_layers(cls, shell):
+    name, programs, wanted = cls.__name__, [], []
     for dtype in DTYPES:
-        for args, kwargs, given, named in inputs(info, dtype):
-            assert not named
-            assert len(given) == 1
-            seen += 1
-            text = f"{name}{args}{kwargs} of {dtype}{tuple(given[0].shape)}"
-            layer, parameters = their_layer(info, args, kwargs, dtype, given[0])
+        for args, kwargs, given in inputs(cls, dtype):
+            text = f"{name}{args}{kwargs} of {dtype}{tuple(given.shape)}"
+            layer, parameters = their_layer(cls, args, kwargs, dtype, given)
 
             def theirs(x, *parameters, layer=layer):
                 names = [n for n, _ in layer.named_parameters()]
                 return torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), (x,))
 
-            arrays = [torch_side.to_numpy(given[0]), *parameters]
+            arrays = [torch_side.to_numpy(given), *parameters]
             refused = torch_side.refusal(theirs, *map(torch_side.to_torch, arrays))
             if refused is not None:
                 assert "not implemented for 'Complex" in str(refused), f"{text}: {refused}"
@@ -212,7 +216,7 @@ def test_layers(number, shell):
             g = side_by_side.numbers(side_by_side.rng_of(text), value.shape, dtype)
             wanted.append((text, torch_side.run(theirs, arrays, g)))
             programs.append((shell(name, args, kwargs, dtype, arrays[0]), arrays, g))
-    assert seen >= 6
+    assert len(wanted) >= 4
 
     def all_of_them():
         for apply, arrays, g in programs:
@@ -240,6 +244,6 @@ def test_errors_of_layers(shell):
             made, given = error.module_error_input.constructor_input, error.module_error_input.forward_input
             x = torch_side.to_numpy(given.args[0])
             with pytest.raises(side_by_side.REFUSALS):
-                shell(info.module_cls.__name__, *without_what_is_left_out(info, made), "float64", x)(x)
+                shell(info.module_cls.__name__, *without_what_is_left_out(info.module_cls, made), "float64", x)(x)
             seen += 1
     assert seen >= 6

@@ -317,8 +317,9 @@ def _columns(x: jax.Array, kernel, out, strides, dilations) -> jax.Array:
 
 
 def _rows_of_a_block(x: jax.Array, out: Sequence[int], kernel: Sequence[int]) -> int:
-    """How many rows of the output are computed at a time."""
-    row = x.shape[0] * math.prod(out[1:]) * math.prod(kernel) * x.shape[-1] * x.dtype.itemsize
+    """How many rows of the output are computed at a time; a batch of symbolic size counts as one image."""
+    batch = x.shape[0] if isinstance(x.shape[0], int) else 1
+    row = batch * math.prod(out[1:]) * math.prod(kernel) * x.shape[-1] * x.dtype.itemsize
     return max(1, min(out[0], _BLOCK_BYTES // max(row, 1)))
 
 
