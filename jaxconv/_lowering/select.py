@@ -10,12 +10,12 @@ from jaxconv._spec import ConvSpec, is_static
 
 FAMILIES: Mapping[str, ModuleType] = {"xla": xla, "taps": taps}
 
-# The thresholds below were set by `python -m benchmarks.layers --algorithm taps` on a CPU; docs/benchmarks.md has the
-# figures of the rows that each one's comment names.
+# The thresholds below are judged by `python -m benchmarks.layers`: with `--algorithm xla` and `--algorithm taps` the
+# rows that each comment names show both sides of its choice.
 
-# A channel that meets few others gives XLA's CPU convolution a naive loop ("depthwise 3x3", "32 groups of 4").
+# A channel that meets few others gives XLA's CPU convolution a naive loop ("depthwise", "32 groups of 4").
 FEW_CHANNELS = 8
-# A kernel of more taps than this is not worth its compilation ("depthwise 31x31").
+# A kernel of more taps than this is not worth its compilation ("depthwise 31x31" has 961).
 MOST_TAPS = 1024
 
 
