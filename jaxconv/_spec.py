@@ -681,6 +681,8 @@ def parse_pad(shape, dtype, pad, mode, value) -> tuple[Pads, str]:
 
 def _check_value(value, dtype) -> None:
     """Refuses a number that `dtype` cannot hold, as PyTorch does, rather than to fill with another one."""
+    if value is not None and not isinstance(value, numbers.Number) and getattr(value, "shape", None) != ():
+        raise TypeError(f"value must be a number, got {_show(value)}")
     if not isinstance(value, numbers.Real) or dtype.kind == "b":
         return
     if dtype.kind in "iu":

@@ -438,6 +438,7 @@ REFUSALS = {
         ValueError,
         ["value is for mode='constant'", "value=1.0", "mode='reflect'", "leave it out"],
     ),
+    "pad, a tuple to pad with": (pad(1, 1, value=(1,)), TypeError, ["value must be a number", "(1,)", "tuple"]),
     "pad, complex": (pad(1, 1, value=1j), TypeError, ["value must be real", "float32", "1j"]),
     "pad, value": (
         pad(1, 1, x=X2.astype("int8"), value=128),
