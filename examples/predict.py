@@ -1,0 +1,84 @@
+"""Says what an exported network sees in a picture.
+
+    python -m examples.predict runs/mnist/network.jax digit.png
+
+The file holds all of the network. So this program needs JAX, flatbuffers, NumPy and Pillow, and neither jaxconv nor
+Flax, and nothing of the code that trained it.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.export  # not there for the asking: JAX imports it only where it is named
+import numpy as np
+from PIL import Image, ImageOps
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Prints the classes with their probabilities, the likeliest first; 2 if a file cannot be used."""
+    parser = argparse.ArgumentParser(prog="examples.predict", description="Says what a network sees in a picture.")
+    parser.add_argument("file", type=Path, metavar="FILE", help="network that examples.export wrote")
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="picture of any size, such as a PNG")
+    options = parser.parse_args(args)
+    try:
+        network = load(options.file)
+        height, width = network.in_avals[0].shape[1:]
+        image, inverted = read_image(options.image, (width, height))
+        probabilities = predict(network, image[None])
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if inverted:
+        print(f"{options.image}: dark on light, so taken as its negative: the network knows light on dark")
+    ranked = sorted(probabilities.items(), key=lambda item: -item[1][0])
+    longest = max(map(len, probabilities))
+    for name, probability in ranked:
+        print(f"{name:{longest}}  {probability[0]:7.2%}")
+    return 0
+
+
+def load(file: Path) -> jax.export.Exported:
+    """The network in a file.
+
+    Raises:
+        ValueError: if the file is none that `examples.export` wrote.
+    """
+    content = file.read_bytes()
+    try:
+        return jax.export.deserialize(bytearray(content))
+    except Exception as error:  # whatever the reader of flatbuffers stumbles over
+        raise ValueError(f"{file} is not a network that examples.export wrote") from error
+
+
+def predict(network: jax.export.Exported, images: np.ndarray) -> dict[str, np.ndarray]:
+    """The probability of each class for each of the images (count, height, width) of bytes, light on dark."""
+    return jax.device_get(network.call(images))
+
+
+def read_image(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, bool]:
+    """A picture as `size` = (width, height) grey pixels, light on dark, and whether it was dark on light.
+
+    It keeps its proportions: where they differ from the network's its background is continued.
+
+    Raises:
+        OSError: if the file cannot be read as a picture.
+    """
+    with Image.open(path) as picture:
+        if picture.mode.startswith("I"):  # 16 bits a pixel, of which Pillow would only keep those below 256
+            picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+        if picture.has_transparency_data:
+            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
+        grey = picture.convert("L")
+    pixels = np.asarray(grey)
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    background = int(np.median(border))
+    grey = ImageOps.pad(grey, size, Image.Resampling.BILINEAR, color=background)
+    inverted = background > 127
+    return np.asarray(ImageOps.invert(grey) if inverted else grey), inverted
+
+
+if __name__ == "__main__":
+    sys.exit(main())
