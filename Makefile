@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 # Tests are many small compilations: one process a core, each with one thread, beats threads in one process.
 JOBS ?= auto
 
-.PHONY: help train test lint clean
+.PHONY: help train test lint bench clean
 
 help:
 	@echo "make train   train the MNIST example (configs/mnist.toml) into runs/mnist"
 	@echo "make test    check style and types, then run the tests"
 	@echo "make lint    style and types alone"
+	@echo "make bench   time layers and networks against their peers; writes docs/benchmarks.md, takes 15 minutes"
 	@echo "make clean   remove the environment and what runs have written"
 
 $(VENV)/bin/python:
@@ -27,6 +28,10 @@ $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable ".[test]"
 	@touch $@ $(VENV)/.examples
 
+$(VENV)/.benchmarks: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable ".[benchmarks]"
+	@touch $@
+
 train: $(VENV)/.examples
 	$(BIN)/python -m examples.train --config configs/mnist.toml --out runs/mnist
 
@@ -37,6 +42,9 @@ lint: $(VENV)/.test
 
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS)
+
+bench: $(VENV)/.benchmarks
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf $(VENV) runs build dist

@@ -1,14 +1,14 @@
 """Single layers: output and both gradients, against `lax` as Flax and Equinox call it, and against PyTorch.
 
-    python -m benchmarks.layers [--only NAME ...] [--json FILE] [--ops]
+    python -m benchmarks.layers [--ops] [--algorithm NAME] [--only TEXT ...] [--json FILE]
 
-A row is timed in the peers' own layouts: channels last for Flax and for PyTorch, channels first for Equinox.
+Each side has its own layout: channels last for Flax and PyTorch, channels first for Equinox, and the row's own for
+jaxconv and `lax`. With `--ops` the output and the two gradients are timed apart, for every algorithm of jaxconv.
 """
 
-import argparse
-import json
-import os
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,14 +16,11 @@ import equinox
 import jax
 import jax.numpy as jnp
 import numpy as np
-import torch
 from flax import nnx
 
 import jaxconv
 from benchmarks import measure
-from benchmarks.measure import Side
-
-CORES = len(os.sched_getaffinity(0))
+from benchmarks.measure import ON_GPU, Results, Side, figure, quotient, torch
 
 
 @dataclass(frozen=True)
@@ -42,14 +39,34 @@ class Row:
     groups: int = 1
     padding_mode: str = "zeros"
     data_format: str = "channels_last"
-    dtype: str = "float32"
+    dtype: str = "float32"  # or "tf32": float32 whose products a GPU may round
     transposed: bool = False
-    main: bool = False  # one of the twelve that the geometric mean is taken over
+    main: bool = False  # one of those that the geometric means are taken over
 
     @property
     def rank(self) -> int:
         """Number of spatial axes."""
         return len(self.size)
+
+    @property
+    def array_dtype(self) -> str:
+        """The dtype of the arrays."""
+        return "float32" if self.dtype == "tf32" else self.dtype
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether a matrix product is what bounds it."""
+        return self.groups == 1
+
+    @property
+    def flops(self) -> int:
+        """Of each of the three ops: two for each pair of a position and a tap."""
+        positions = self.size
+        if not self.transposed:
+            numbers = zip(self.size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
+            positions = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in numbers]
+        taps = math.prod(self.kernel) * self.channels * self.out // self.groups
+        return 2 * self.batch * math.prod(positions) * taps
 
 
 def row(name, batch, channels, size, out, kernel, stride=1, padding=0, dilation=1, groups=1, **more) -> Row:
@@ -87,56 +104,113 @@ ROWS = [
     row("3x3, 64-64, 56x56, batch 1", 1, 64, (56, 56), 64, 3, 1, 1),
     row("3x3 bfloat16, 64-64, 28x28", 8, 64, (28, 28), 64, 3, 1, 1, dtype="bfloat16"),
     row("3x3, 67-61, 28x28", 8, 67, (28, 28), 61, 3, 1, 1),
+    row("8 groups of 16, 3x3, 28x28", 8, 128, (28, 28), 128, 3, 1, 1, groups=8),
     row("depthwise 31x31, 64, 32x32", 4, 64, (32, 32), 64, 31, 1, 15, groups=64),
 ]
+if ON_GPU:
+    ROWS += [replace(r, name=f"{r.name}, {d}", dtype=d, main=False) for d in ("tf32", "bfloat16") for r in ROWS[:12]]
 
+OPS = ("output", "input gradient", "weight gradient")
+SIDES = ("jaxconv", "lax", "flax", "equinox", "torch")
+_TOLERANCES = {"float32": 1e-4, "tf32": 1e-2, "bfloat16": 2e-2}
 _PAD_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap", "symmetric": "symmetric"}
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# The sides
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def arrays(row: Row) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Input, weight in PyTorch's shape and gradient of the output: random, since zeros are computed faster."""
     rng = np.random.default_rng(0)
     pair = (row.channels, row.out // row.groups) if row.transposed else (row.out, row.channels // row.groups)
-    x = jnp.asarray(rng.normal(size=(row.batch, row.channels, *row.size)), row.dtype)
-    w = jnp.asarray(rng.normal(size=(*pair, *row.kernel)) / np.sqrt(np.prod(row.kernel) * pair[1]), row.dtype)
+    x = jnp.asarray(rng.normal(size=(row.batch, row.channels, *row.size)), row.array_dtype)
+    w = jnp.asarray(rng.normal(size=(*pair, *row.kernel)) / np.sqrt(np.prod(row.kernel) * pair[1]), row.array_dtype)
     y = jax.eval_shape(partial(ours, row, data_format="channels_first"), x, w)
-    return x, w, jnp.asarray(rng.normal(size=y.shape), row.dtype)
+    return x, w, jnp.asarray(rng.normal(size=y.shape), row.array_dtype)
 
 
 def ours(row: Row, x: jax.Array, w: jax.Array, **options: Any) -> jax.Array:
     """The row as jaxconv computes it."""
-    keywords = {"padding_mode": row.padding_mode, "data_format": row.data_format, **options}
+    keywords = {
+        "padding_mode": row.padding_mode,
+        "data_format": row.data_format,
+        "precision": _precision(row),
+    } | options
     name = f"conv_transpose{row.rank}d" if row.transposed else f"conv{row.rank}d"
     order = {"stride": row.stride, "padding": row.padding, "dilation": row.dilation, "groups": row.groups}
-    return getattr(jaxconv, name)(x, w, **order, **keywords)
+    return getattr(jaxconv, name)(x, w, **order, **(keywords | options))
 
 
 def with_lax(row: Row, x: jax.Array, w: jax.Array) -> jax.Array:
-    """The row as Flax computes it: `lax` with the channels last and the weight as (*kernel, in, out)."""
-    if row.transposed:
-        pads = [(k - 1 - p, k - 1 - p) for k, p in zip(row.kernel, row.padding, strict=True)]
-        w = jnp.flip(w, tuple(range(row.rank)))
-        return _lax(row, x, w, (1,) * row.rank, pads, row.stride)
-    pads = [(p, p) for p in row.padding]
-    if row.padding_mode != "zeros":
-        x = jnp.pad(x, [(0, 0), *pads, (0, 0)], mode=_PAD_MODES[row.padding_mode])
-        pads = [(0, 0)] * row.rank
-    return _lax(row, x, w, row.stride, pads, (1,) * row.rank)
-
-
-def _lax(row, x, w, strides, pads, lhs_dilation):
+    """The row in `lax`, with the weight as Flax has it, (*kernel, in, out)."""
     spatial = "DHW"[-row.rank :]
     images = f"N{spatial}C" if row.data_format == "channels_last" else f"NC{spatial}"
+    strides, x_dilation, pads = row.stride, (1,) * row.rank, [(p, p) for p in row.padding]
+    if row.transposed:
+        w = jnp.flip(w, tuple(range(row.rank)))
+        strides, x_dilation = x_dilation, strides
+        pads = [(k - 1 - p, k - 1 - p) for k, p in zip(row.kernel, row.padding, strict=True)]
+    elif row.padding_mode != "zeros":
+        widths = [(0, 0), *pads, (0, 0)] if row.data_format == "channels_last" else [(0, 0), (0, 0), *pads]
+        x, pads = jnp.pad(x, widths, mode=_PAD_MODES[row.padding_mode]), [(0, 0)] * row.rank
     return jax.lax.conv_general_dilated(
         x,
         w,
         strides,
         pads,
-        lhs_dilation,
+        x_dilation,
         row.dilation,
         (images, f"{spatial}IO", images),
         feature_group_count=row.groups,
+        precision=_precision(row),
     )
+
+
+def _precision(row: Row) -> str | None:
+    return "highest" if ON_GPU and row.dtype == "float32" else None
+
+
+def with_flax(row: Row) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """The row as a layer of Flax."""
+    layer = nnx.Conv(
+        row.channels,
+        row.out,
+        row.kernel,
+        row.stride,
+        padding=[(p, p) for p in row.padding],
+        kernel_dilation=row.dilation,
+        feature_group_count=row.groups,
+        use_bias=False,
+        precision=_precision(row),
+        dtype=row.array_dtype,
+        rngs=nnx.Rngs(0),
+    )
+    graph, _ = nnx.split(layer)
+    return lambda x, kernel: nnx.merge(graph, nnx.State({"kernel": nnx.Param(kernel)}))(x)
+
+
+def with_equinox(row: Row) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """The row as a layer of Equinox, which convolves one image and is mapped over the batch."""
+    layer = equinox.nn.Conv(
+        row.rank,
+        row.channels,
+        row.out,
+        row.kernel,
+        row.stride,
+        row.padding,
+        row.dilation,
+        row.groups,
+        use_bias=False,
+        key=jax.random.key(0),
+    )
+
+    def mapped(x, w):
+        with jax.default_matmul_precision(_precision(row) or "default"):
+            return jax.vmap(equinox.tree_at(lambda c: c.weight, layer, w))(x)
+
+    return mapped
 
 
 def step(function, x, w, dy):
@@ -145,195 +219,227 @@ def step(function, x, w, dy):
     return (y, *transpose(dy))
 
 
-def sides(row: Row, algorithm: str) -> dict[str, Side]:
-    """Every library that can compute the row."""
+@dataclass(frozen=True)
+class JaxSide:
+    """A library's function of x and w, and the three arrays in its layout."""
+
+    function: Callable[[jax.Array, jax.Array], jax.Array]
+    arrays: Sequence[jax.Array]
+    orders: Sequence[tuple[int, ...]]  # of the axes of y, of the gradient of x and of that of w, from PyTorch's
+
+    def read(self, results: Sequence[jax.Array], ops: slice = slice(None)) -> list[np.ndarray]:
+        """Results of some ops in PyTorch's layout."""
+        orders = self.orders[ops]
+        return [_numpy(a).transpose(np.argsort(order)) for a, order in zip(results, orders, strict=True)]
+
+
+def jax_sides(row: Row, algorithm: str) -> dict[str, JaxSide]:
+    """Every library on JAX that can compute the row."""
     x, w, dy = arrays(row)
-    last = row.data_format == "channels_last"
-    images = [jnp.moveaxis(a, 1, -1) for a in (x, dy)] if last else [x, dy]
-    back = (lambda a: np.moveaxis(np.asarray(a, np.float32), -1, 1)) if last else (lambda a: np.asarray(a, np.float32))
+    spatial = tuple(range(2, row.rank + 2))
+    first, last = (0, 1, *spatial), (0, *spatial, 1)
+    own = last if row.data_format == "channels_last" else first
+    kernel = (*spatial, 0, 1) if row.transposed else (*spatial, 1, 0)  # Flax's, (*kernel, in, out)
 
-    def as_torch(run, weight_back=np.asarray):
-        def call():
-            y, dx, dw = run()
-            return y, dx, dw
+    def side(function, images, weight):
+        moved = [jnp.transpose(a, order) for a, order in ((x, images), (w, weight), (dy, images))]
+        return JaxSide(function, moved, (images, images, weight))
 
-        call.read = lambda: (lambda y, dx, dw: (back(y), back(dx), weight_back(np.asarray(dw, np.float32))))(*run())
-        return call
-
-    made: dict[str, Side] = {}
-
-    def add(name, side, weight_back=np.asarray):
-        run = side.run
-        side.run = as_torch(run, weight_back)
-        made[name] = side
-
-    add("jaxconv", measure.compiled(partial(step, partial(ours, row, algorithm=algorithm)), images[0], w, images[1]))
-    order = (*range(2, row.rank + 2), 0, 1) if row.transposed else (*range(2, row.rank + 2), 1, 0)
-    add(
-        "lax",
-        measure.compiled(partial(step, partial(with_lax, row)), images[0], jnp.transpose(w, order), images[1]),
-        lambda dw: np.transpose(dw, np.argsort(order)),
-    )
-    if not row.transposed and row.padding_mode == "zeros" and last and row.dtype == "float32":
-        layer = nnx.Conv(
-            row.channels,
-            row.out,
-            row.kernel,
-            row.stride,
-            padding=[(p, p) for p in row.padding],
-            kernel_dilation=row.dilation,
-            feature_group_count=row.groups,
-            use_bias=False,
-            rngs=nnx.Rngs(0),
-        )
-        graph, _ = nnx.split(layer)
-
-        def flax_layer(x, kernel):
-            return nnx.merge(graph, nnx.State({"kernel": nnx.Param(kernel)}))(x)
-
-        add(
-            "flax",
-            measure.compiled(partial(step, flax_layer), images[0], jnp.transpose(w, order), images[1]),
-            lambda dw: np.transpose(dw, np.argsort(order)),
-        )
-    if not row.transposed and row.padding_mode == "zeros" and row.dtype == "float32":
-        conv = equinox.nn.Conv(
-            row.rank,
-            row.channels,
-            row.out,
-            row.kernel,
-            row.stride,
-            row.padding,
-            row.dilation,
-            row.groups,
-            use_bias=False,
-            key=jax.random.key(0),
-        )
-
-        def equinox_layer(x, w):
-            return jax.vmap(equinox.tree_at(lambda c: c.weight, conv, w))(x)
-
-        side = measure.compiled(partial(step, equinox_layer), x, w, dy)
-        run = side.run
-        read = as_torch(run)
-        read.read = lambda: tuple(np.asarray(a, np.float32) for a in run())
-        side.run = read
-        made["equinox"] = side
-    if row.padding_mode != "symmetric":
-        made["torch"] = torch_side(row, x, w, dy)
+    made = {
+        "jaxconv": side(partial(ours, row, algorithm=algorithm), own, first),
+        "lax": side(partial(with_lax, row), own, kernel),
+    }
+    if not row.transposed and row.padding_mode == "zeros":
+        if row.data_format == "channels_last":
+            made["flax"] = side(with_flax(row), last, kernel)
+        made["equinox"] = side(with_equinox(row), first, first)
     return made
 
 
-def torch_side(row: Row, x, w, dy) -> Side:
-    """The row in PyTorch, on its own device, channels last in memory."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.set_num_threads(CORES)
-    torch.backends.cudnn.benchmark = True
-    dtype = getattr(torch, row.dtype)
-    layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(row.rank + 2, torch.contiguous_format)
+def sides(row: Row, algorithm: str) -> dict[str, Side]:
+    """Every library that can compute the row."""
+    made = {
+        name: measure.compiled(partial(step, side.function), *side.arrays, read=side.read)
+        for name, side in jax_sides(row, algorithm).items()
+    }
+    if torch is not None and row.padding_mode != "symmetric":  # PyTorch has no such mode
+        x, w, dy, function = torch_arrays(row)
+
+        def run():
+            y = function(x, w)
+            return measure.finish_torch((y, *torch.autograd.grad(y, (x, w), dy)))
+
+        made["torch"] = Side(run, lambda results: [_torch_numpy(a) for a in results])
+    return made
+
+
+def op_sides(row: Row, op: str) -> dict[str, Side]:
+    """One op, by each algorithm that can serve it, as jaxconv chooses one (`auto`), and by PyTorch."""
+    index, made = OPS.index(op), {}
+    for algorithm in ("auto", *available()):
+        side = jax_sides(row, algorithm)["jaxconv"]
+
+        def one(x, w, dy, function=side.function):
+            # What the others need is not computed: the derivatives of a convolution need x, w and dy alone.
+            return step(function, x, w, dy)[index : index + 1]
+
+        read = partial(side.read, ops=slice(index, index + 1))
+        try:
+            made[algorithm] = measure.compiled(one, *side.arrays, read=read)
+        except (TypeError, ValueError, NotImplementedError) as refusal:
+            print(f"  {row.name}, {op}: {refusal}")
+    if torch is not None and row.padding_mode != "symmetric":
+        x, w, dy, function = torch_arrays(row)
+        if index == 0:
+            x.requires_grad_(False), w.requires_grad_(False)
+
+            def run():
+                return measure.finish_torch([function(x, w)])
+        else:
+            y, of = function(x, w), (x, w)[index - 1]
+
+            def run():
+                return measure.finish_torch(torch.autograd.grad(y, of, dy, retain_graph=True))
+
+        made["torch"] = Side(run, lambda results: [_torch_numpy(a) for a in results])
+    return made
+
+
+def available() -> list[str]:
+    """The algorithms that work here."""
+    return [name for name, state in jaxconv.algorithms().items() if state == "available"]
+
+
+def torch_arrays(row: Row) -> tuple[Any, Any, Any, Callable]:
+    """The row's three arrays in PyTorch, on its own device and channels last in memory, and its function."""
+    measure.set_up_torch(row.dtype == "tf32")
+    layout = {2: torch.channels_last, 3: torch.channels_last_3d}.get(row.rank, torch.contiguous_format)
     layout = layout if row.data_format == "channels_last" else torch.contiguous_format
-
-    def tensor(a):
-        copied = torch.from_numpy(np.array(a, np.float32)).to(device, dtype)
-        return copied.contiguous(memory_format=layout) if copied.ndim == row.rank + 2 else copied
-
-    tx, tw, ty = tensor(x).requires_grad_(), tensor(w).requires_grad_(), tensor(dy)
+    x, w, dy = (
+        torch.from_numpy(_numpy(a).copy())
+        .to(measure.torch_device(), getattr(torch, row.array_dtype))
+        .contiguous(memory_format=layout)
+        for a in arrays(row)
+    )
     name = f"conv_transpose{row.rank}d" if row.transposed else f"conv{row.rank}d"
-    function = getattr(torch.nn.functional, name)
+    convolve = getattr(torch.nn.functional, name)
     amounts = [p for p in reversed(row.padding) for _ in range(2)]
 
-    def run():
-        tx.grad = tw.grad = None
-        padded, padding = tx, row.padding
+    def function(x, w):
+        padding = row.padding
         if row.padding_mode != "zeros":
-            padded, padding = torch.nn.functional.pad(tx, amounts, mode=row.padding_mode), 0
-        options = {"stride": row.stride, "padding": padding, "dilation": row.dilation, "groups": row.groups}
-        y = function(padded, tw, **options)
-        y.backward(ty)
-        if device == "cuda":
-            torch.cuda.synchronize()
-        return y, tx.grad, tw.grad
+            x, padding = torch.nn.functional.pad(x, amounts, mode=row.padding_mode), 0
+        return convolve(x, w, stride=row.stride, padding=padding, dilation=row.dilation, groups=row.groups)
 
-    run.read = lambda: tuple(a.detach().float().cpu().numpy() for a in run())
-    return Side(run)
+    return x.requires_grad_(), w.requires_grad_(), dy, function
 
 
-def measure_row(row: Row, algorithm: str) -> dict[str, Any]:
-    """The figures of one row."""
-    made = sides(row, algorithm)
-    # The sides that JAX computes are compared after they are brought into one layout.
-    tolerance = 2e-2 if row.dtype == "bfloat16" else 1e-4
-    measure.check({name: Side(side.run.read) for name, side in made.items()}, tolerance)  # type: ignore[attr-defined]
-    measure.alternate(made)
-    return {
-        name: {
-            "ms": side.milliseconds,
-            "compile_s": side.compile_seconds,
-            "memory_mb": None if side.memory_bytes is None else side.memory_bytes / 1e6,
-        }
-        for name, side in made.items()
-    }
+def _numpy(a: Any) -> np.ndarray:
+    return np.asarray(a, np.float32)
 
 
-def table(results: dict[str, dict[str, Any]]) -> str:
-    """One line a row."""
-    header = ["layer", "jaxconv ms", "lax ms", "flax ms", "equinox ms", "torch ms", "lax / ours", "ours / torch"]
-    header += ["compile s", "lax compile s", "temporaries MB", "lax temporaries MB"]
+def _torch_numpy(a: Any) -> np.ndarray:
+    return a.detach().float().cpu().numpy()
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# The tables
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def measure_layers(only: Sequence[str] | None, algorithm: str) -> Results:
+    """The figures of every row that is asked for."""
+    results = {}
+    for row in ROWS:
+        if measure.is_wanted(row.name, only):
+            results[row.name] = measure.measure(sides(row, algorithm), _TOLERANCES[row.dtype])
+            measure.announce(row.name, results[row.name])
+    return results
+
+
+def measure_ops(only: Sequence[str] | None) -> Results:
+    """The same for each op by itself; a row's name is `layer: op`."""
+    results = {}
+    for row in ROWS:
+        for op in OPS:
+            name = f"{row.name}: {op}"
+            if measure.is_wanted(name, only):
+                results[name] = measure.measure(op_sides(row, op), _TOLERANCES[row.dtype])
+                measure.announce(name, results[name])
+    return results
+
+
+def table(results: Results) -> str:
+    """One line a layer, in milliseconds; above 1 a quotient says that jaxconv is the faster one."""
+    header = ["layer", *(f"{side} ms" for side in SIDES), "lax / ours", "torch / ours"]
+    header += ["compile s", "lax compile s", *(f"{side} MB" for side in ("jaxconv", "lax", "torch"))]
     lines = []
     for name, figures in results.items():
-        ms = {side: f["ms"] for side, f in figures.items()}
-
-        def show(value, digits=2):
-            return "" if value is None else f"{value:.{digits}f}"
-
+        of = {side: figures.get(side, {}) for side in SIDES}
         lines.append(
             [
                 name,
-                *(show(ms.get(side)) for side in ("jaxconv", "lax", "flax", "equinox", "torch")),
-                show(ms["lax"] / ms["jaxconv"]),
-                show(ms["jaxconv"] / ms["torch"] if "torch" in ms else None),
-                *(show(figures[side]["compile_s"]) for side in ("jaxconv", "lax")),
-                *(show(figures[side]["memory_mb"], 1) for side in ("jaxconv", "lax")),
+                *(figure(of[side].get("ms")) for side in SIDES),
+                *(figure(quotient(figures, peer, "jaxconv")) for peer in ("lax", "torch")),
+                *(figure(of[side].get("compile_s")) for side in ("jaxconv", "lax")),
+                *(figure(of[side].get("memory_mb"), 1) for side in ("jaxconv", "lax", "torch")),
             ]
         )
     return measure.markdown(header, lines)
 
 
-def summary(results: dict[str, dict[str, Any]]) -> str:
-    """The means over the twelve rows."""
-    ms = {row.name: results[row.name] for row in ROWS if row.main and row.name in results}
-    if not ms:
-        return ""
-    against_lax = measure.geometric_mean([f["lax"]["ms"] / f["jaxconv"]["ms"] for f in ms.values()])
-    against_torch = measure.geometric_mean([f["jaxconv"]["ms"] / f["torch"]["ms"] for f in ms.values()])
-    return (
-        f"Geometric mean over {len(ms)} rows: lax / ours {against_lax:.2f}, ours / torch {against_torch:.2f}; "
-        f"least lax / ours of all rows {min(f['lax']['ms'] / f['jaxconv']['ms'] for f in results.values()):.2f}."
-    )
+def summary(results: Results) -> str:
+    """The means over the main rows, and the least."""
+    texts = []
+    main = [results[row.name] for row in ROWS if row.main and row.name in results]
+    for peer in ("lax", "torch"):
+        ratios = [ratio for figures in main if (ratio := quotient(figures, peer, "jaxconv")) is not None]
+        if ratios:
+            texts.append(f"{peer} / ours {measure.geometric_mean(ratios):.2f}")
+    mean = f"Geometric mean over {len(main)} rows: {', '.join(texts)}. " if texts else ""
+    least, name = min((figures["lax"]["ms"] / figures["jaxconv"]["ms"], name) for name, figures in results.items())
+    return f"{mean}The least lax / ours of all {len(results)} rows is {least:.2f} ({name})."
+
+
+def ops_table(results: Results, ceiling: float) -> str:
+    """One line an op; for dense layers with the share of a matrix product's rate that the choice reaches."""
+    rows = {row.name: row for row in ROWS}
+    columns = list(dict.fromkeys(side for figures in results.values() for side in figures))
+    lines = []
+    for name, figures in results.items():
+        row = rows[name.rpartition(": ")[0]]
+        ms = figures["auto"]["ms"]
+        share = row.flops / ms / 1e6 / ceiling if row.is_dense and row.dtype == "float32" else None
+        lines.append(
+            [
+                name,
+                *(figure(figures.get(side, {}).get("ms")) for side in columns),
+                figure(quotient(figures, "xla", "auto")),
+                figure(quotient(figures, "torch", "auto")),
+                "" if share is None else f"{share:.0%}",
+                figure(figures["auto"]["compile_s"]),
+            ]
+        )
+    header = ["op", *(f"{side} ms" for side in columns), "xla / auto", "torch / auto", "share", "compile s"]
+    return measure.markdown(header, lines)
 
 
 def main() -> None:
     """Measures and prints the table."""
-    parser = argparse.ArgumentParser(description="Times single layers against their peers.")
-    parser.add_argument("--only", nargs="+", default=None, help="rows whose names contain one of these")
-    parser.add_argument("--algorithm", default="auto", help="what jaxconv computes with")
-    parser.add_argument("--json", default=None, help="also write the figures to this file")
+    parser = measure.parser("Times single layers against their peers.")
+    parser.add_argument("--algorithm", default="auto", choices=["auto", *available()], help="what jaxconv takes")
+    parser.add_argument("--ops", action="store_true", help="the output and both gradients apart")
     arguments = parser.parse_args()
     where = measure.surroundings()
     for name, value in where.items():
         print(f"{name}: {value}")
-    results = {}
-    for row in ROWS:
-        if arguments.only is None or any(part in row.name for part in arguments.only):
-            results[row.name] = measure_row(row, arguments.algorithm)
-            print(f"  {row.name}: " + ", ".join(f"{k} {v['ms']:.2f}" for k, v in results[row.name].items()), flush=True)
-    print()
-    print(table(results))
-    print()
-    print(summary(results))
-    if arguments.json:
-        with open(arguments.json, "w") as file:
-            json.dump({"where": where, "rows": results}, file, indent=1)
+    if arguments.ops:
+        results = measure_ops(arguments.only)
+        print(f"\n{ops_table(results, measure.ceiling(where))}")
+    else:
+        results = measure_layers(arguments.only, arguments.algorithm)
+        print(f"\n{table(results)}\n\n{summary(results)}")
+    measure.write(arguments.json, where, results)
 
 
 if __name__ == "__main__":

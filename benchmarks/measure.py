@@ -2,13 +2,20 @@
 
 All sides of a row run in one process, in turn, so that what else the machine does falls on all of them alike. Each is
 compiled, run once and compared with the first side before anything is timed. What is reported is the median of at
-least five runs, and ratios of medians.
+least five runs; of a side that takes more than a second a run, the median of two.
 """
 
+import argparse
+import contextlib
+import ctypes
 import datetime
+import gc
+import json
+import os
 import platform
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -18,102 +25,257 @@ from typing import Any
 import jax
 import numpy as np
 
+try:
+    import torch
+except ImportError:  # a peer like the others: its columns stay empty where it is not installed
+    torch = None
+
 LEAST_RUNS, MOST_RUNS, SECONDS = 5, 25, 2.0
+SLOW_SECONDS = 1.0
+CORES = len(os.sched_getaffinity(0))
+ON_GPU = jax.default_backend() == "gpu"
+
+Results = dict[str, dict[str, dict[str, float | None]]]  # row -> side -> figure
 
 
 @dataclass
 class Side:
-    """One way to compute a row: it is prepared once, which may compile it, and then run many times."""
+    """One way to compute a row: it is prepared once, which may compile it, and then run many times.
+
+    `run` returns when all of its result is computed. `read` brings that into the layout that all sides share.
+    """
 
     run: Callable[[], Any]
-    compile_seconds: float = 0.0
-    memory_bytes: int | None = None
+    read: Callable[[Any], Sequence[Any]] = tuple
+    compile_seconds: float | None = None
+    temporary_bytes: int | None = None  # what the compiler says that it asks for
+    peak_bytes: int | None = None  # what a run was seen to ask for
     times: list[float] = field(default_factory=list)
 
+    def time(self) -> tuple[float, Any]:
+        """Seconds of one run, and its result."""
+        start = time.perf_counter()
+        result = self.run()
+        return time.perf_counter() - start, result
+
     @property
-    def milliseconds(self) -> float:
-        """The median time of a run."""
-        return 1e3 * median(self.times)
+    def figures(self) -> dict[str, float | None]:
+        """The median time of a run, and the rest."""
+        peak = self.temporary_bytes if self.peak_bytes is None else self.peak_bytes
+        return {
+            "ms": 1e3 * median(self.times),
+            "compile_s": self.compile_seconds,
+            "memory_mb": None if peak is None else peak / 1e6,
+        }
 
 
-def compiled(function: Callable, *arguments: Any, **options: Any) -> Side:
-    """A JAX function compiled for its arguments, with the time that took and the temporary memory that it asks for."""
+def compiled(function: Callable, *arguments: Any, read: Callable[[Any], Sequence[Any]] = tuple) -> Side:
+    """A JAX function compiled for its arguments, with the time that took."""
     start = time.perf_counter()
-    executable = jax.jit(function, **options).lower(*arguments).compile()
+    executable = jax.jit(function).lower(*arguments).compile()
     seconds = time.perf_counter() - start
-    memory = executable.memory_analysis()
     return Side(
-        lambda: jax.block_until_ready(executable(*arguments)),
-        seconds,
-        None if memory is None else memory.temp_size_in_bytes,
+        lambda: jax.block_until_ready(executable(*arguments)), read, seconds, temporary_bytes=temporaries(executable)
     )
 
 
-def check(sides: Mapping[str, Side], tolerance: float) -> None:
-    """Refuses to go on where two sides do not compute the same: a wrong answer is not fast."""
-    (first, reference), *others = ((name, side.run()) for name, side in sides.items())
-    for name, values in others:
-        for a, b in zip(reference, values, strict=True):
-            a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+def temporaries(executable: jax.stages.Compiled) -> int | None:
+    """The temporary memory that a compiled function asks for, as its compiler counts it."""
+    memory = executable.memory_analysis()
+    return None if memory is None else memory.temp_size_in_bytes
+
+
+def measure(sides: Mapping[str, Side], *tolerances: float) -> dict[str, dict[str, float | None]]:
+    """The figures of all sides of a row.
+
+    Args:
+        sides: what to compare and time; each is compared with the first.
+        tolerances: how far a value may lie off, in units of its largest element; the last is for all further values.
+
+    Raises:
+        AssertionError: two sides do not compute the same: a wrong answer is not fast.
+    """
+    first, reference = "", []
+    quick = []
+    for name, side in sides.items():
+        seconds, result = side.time()
+        values = [np.asarray(v, np.float64) for v in side.read(result)]
+        if seconds > SLOW_SECONDS:
+            side.times.append(seconds)
+        else:
+            quick.append(side)
+        first, reference = (first, reference) if reference else (name, values)
+        for index, (a, b) in enumerate(zip(reference, values, strict=True)):
+            tolerance = tolerances[min(index, len(tolerances) - 1)]
             error = np.abs(a - b).max() / max(np.abs(a).max(), 1e-30)
             if not error <= tolerance:
-                raise AssertionError(f"{name} and {first} differ by {error:.1e}, more than {tolerance:.0e}")
-
-
-def alternate(sides: Mapping[str, Side]) -> None:
-    """Times all sides in turn."""
+                raise AssertionError(f"{name} and {first} differ by {error:.1e} in value {index}, over {tolerance:.0e}")
+        del result, values
     for side in sides.values():
-        side.run()
+        seconds, side.peak_bytes = peak_memory(side)
+        if side not in quick:
+            side.times.append(seconds)
+    alternate(quick)
+    return {name: side.figures for name, side in sides.items()}
+
+
+def alternate(sides: Sequence[Side]) -> None:
+    """Times all sides in turn.
+
+    Before a side is timed it runs once untimed: the threads of one library still spin, and what it read still fills the
+    cache, when the next one starts.
+    """
     start = time.perf_counter()
     for count in range(MOST_RUNS):
         if count >= LEAST_RUNS and time.perf_counter() - start > SECONDS:
             break
-        for side in sides.values():
-            before = time.perf_counter()
+        for side in sides:
             side.run()
-            side.times.append(time.perf_counter() - before)
+            side.times.append(side.time()[0])
+
+
+def peak_memory(side: Side) -> tuple[float, int | None]:
+    """Seconds of a run, and how far it raised the memory of the process, or of the GPU where PyTorch counts that.
+
+    One count for all sides, of temporaries and results both; XLA's own would leave out what compiled kernels ask for.
+    On a GPU, JAX keeps all memory to itself from the start, so its sides fall back on the compiler's count.
+    """
+    gc.collect()
+    if ON_GPU:
+        if side.compile_seconds is not None or torch is None:
+            return side.time()[0], None
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        return side.time()[0], torch.cuda.max_memory_allocated() - before
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # what was freed goes back, so that a run has to ask for all of it
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+        before = _resident("VmRSS")
+    except (OSError, AttributeError):  # not Linux, or not allowed
+        return side.time()[0], None
+    seconds, result = side.time()
+    peak = _resident("VmHWM")
+    del result
+    return seconds, max(peak - before, 0)
+
+
+def _resident(name: str) -> int:
+    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found
+    return int(found[1]) * 1024
 
 
 def matrix_product_gflops(size: int = 2048) -> float:
-    """What a large float32 matrix product reaches here: the ceiling for dense convolutions."""
-    a = jax.numpy.asarray(np.random.default_rng(0).normal(size=(size, size)), np.float32)
-    side = compiled(lambda a: a @ a, a)
-    alternate({"product": side})
-    return 2 * size**3 / median(side.times) / 1e9
+    """What a large float32 matrix product reaches here, in JAX or PyTorch: the ceiling for dense convolutions."""
+    a = np.random.default_rng(0).normal(size=(size, size)).astype(np.float32)
+    sides = [compiled(lambda a: a @ a, jax.numpy.asarray(a))]
+    if torch is not None:
+        t = torch.from_numpy(a).to(torch_device())
+        sides.append(Side(lambda: finish_torch(t @ t)))
+    for side in sides:
+        side.run()
+    alternate(sides)
+    return 2 * size**3 / min(median(side.times) for side in sides) / 1e9
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# PyTorch
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def torch_device() -> str:
+    """Where PyTorch computes: on a GPU where JAX does."""
+    return "cuda" if ON_GPU and torch.cuda.is_available() else "cpu"
+
+
+def set_up_torch(tf32: bool = False) -> None:
+    """As many threads as JAX has, and on a GPU cuDNN's own search and the precision of the row."""
+    torch.set_num_threads(CORES)
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
+
+
+def finish_torch(result: Any) -> Any:
+    """`result`, when it is computed."""
+    if ON_GPU:
+        torch.cuda.synchronize()
+    return result
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Reports
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def surroundings() -> dict[str, str]:
     """What the figures depend on."""
-    cpu = next(
-        (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
-        platform.processor(),
-    )
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("jax", "flax", "equinox", "torch"))
+    cpuinfo = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    cpu = re.search(r"model name\s*: (.*)", cpuinfo)
+    vectors = [name for name in ("avx512f", "avx2", "asimd") if re.search(rf"\b{name}\b", cpuinfo)]
+    device = f"{jax.devices()[0].device_kind} ({jax.default_backend()})"
+    versions = [f"Python {platform.python_version()}"]
+    for name in ("jax", "flax", "equinox", "optax", "torch"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions.append(f"{name} {metadata.version(name)}")
+    if torch is None:
+        versions.append("no PyTorch, whose columns are empty")
     return {
         "date": datetime.date.today().isoformat(),
-        "device": f"{jax.devices()[0].device_kind} ({jax.default_backend()}), {cpu}, {_cores()} cores",
-        "versions": f"Python {platform.python_version()}, {versions}",
+        "machine": f"{device}, {cpu[1] if cpu else platform.processor()}, {CORES} cores, {' '.join(vectors[:1])}",
+        "versions": ", ".join(versions),
         "matrix product": f"{matrix_product_gflops():.0f} GFLOP/s",
     }
 
 
-def _cores() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0))
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines() if Path(path).exists() else []
+def ceiling(where: Mapping[str, str]) -> float:
+    """The matrix product's rate among what `surroundings` gives."""
+    return float(where["matrix product"].split()[0])
 
 
-def geometric_mean(values: list[float]) -> float:
+def geometric_mean(values: Sequence[float]) -> float:
     """The mean that treats twice as fast and half as fast as opposites."""
     return float(np.exp(np.mean(np.log(values))))
 
 
-def markdown(header: list[str], rows: list[list[str]]) -> str:
+def figure(value: float | None, digits: int = 2) -> str:
+    """A number in a table; nothing where there is none, and three digits at most where it is large."""
+    if value is None:
+        return ""
+    return f"{value:.{digits if abs(value) < 10 else min(digits, 1) if abs(value) < 100 else 0}f}"
+
+
+def quotient(results: Mapping[str, Mapping[str, float | None]], over: str, under: str, name: str = "ms"):
+    """One side's figure over another's, where both have it."""
+    a, b = (results.get(side, {}).get(name) for side in (over, under))
+    return None if a is None or not b else a / b
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table for a terminal and for a page."""
     widths = [max(len(r[i]) for r in [header, *rows]) for i in range(len(header))]
-    lines = [header, ["---" + "-" * (w - 3) for w in widths], *rows]
+    lines = [header, ["-" * w for w in widths], *rows]
     return "\n".join("| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in lines)
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """The options that every benchmark has."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--only", nargs="+", default=None, metavar="TEXT", help="rows whose names contain one of these")
+    made.add_argument("--json", default=None, metavar="FILE", help="also write the figures to this file")
+    return made
+
+
+def is_wanted(name: str, only: Sequence[str] | None) -> bool:
+    """Whether a row is asked for."""
+    return only is None or any(part in name for part in only)
+
+
+def announce(name: str, figures: Mapping[str, Mapping[str, float | None]]) -> None:
+    """One line as soon as a row is measured."""
+    print(f"  {name}: " + ", ".join(f"{side} {f['ms']:.2f}" for side, f in figures.items()), flush=True)
+
+
+def write(path: str | None, where: Mapping[str, str], rows: Any, **more: Any) -> None:
+    """The figures as JSON, where a path is given."""
+    if path:
+        Path(path).write_text(json.dumps({"where": where, "rows": rows, **more}, indent=1))

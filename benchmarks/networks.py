@@ -1,0 +1,562 @@
+"""Whole networks: a training step and inference, with layers of jaxconv, of Flax and of PyTorch.
+
+    python -m benchmarks.networks [--only TEXT ...] [--json FILE]
+
+Each network is written once, for any of three toolkits that make its layers. All sides start from PyTorch's weights (or
+jaxconv's, where PyTorch is not installed) and take the same images, channels last in memory. A training step is
+cross-entropy, its gradient, and stochastic gradient descent with momentum.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.extend
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+import jaxconv.nnx
+from benchmarks import measure
+from benchmarks.measure import ON_GPU, Results, Side, figure, quotient, torch
+from jaxconv import interop
+
+CLASSES = 10
+LEARNING_RATE, MOMENTUM = 1e-3, 0.9
+SIDES = ("jaxconv", "flax", "torch")
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Toolkits: what the layers are called in each library
+# ---------------------------------------------------------------------------------------------------------------
+
+
+class _Sum(nnx.Module):
+    """The sum of what several branches make of one image."""
+
+    def __init__(self, *branches):
+        self.branches = nnx.List(branches)
+
+    def __call__(self, x):
+        return sum(branch(x) for branch in self.branches[1:]) + self.branches[0](x)
+
+
+class _Beside(nnx.Module):
+    """The image and what a branch makes of it, side by side along the channels."""
+
+    def __init__(self, branch):
+        self.branch = branch
+
+    def __call__(self, x):
+        return jnp.concatenate([x, self.branch(x)], -1)
+
+
+def padding(kernel):
+    """What keeps the size of an image; an even kernel goes with a stride of its size."""
+    return kernel // 2 if kernel % 2 else 0
+
+
+class _Flax:
+    """Layers of Flax alone."""
+
+    def __init__(self):
+        self.rngs = nnx.Rngs(0)
+
+    relu, relu6, gelu = (
+        staticmethod(nnx.relu),
+        staticmethod(nnx.relu6),
+        staticmethod(partial(nnx.gelu, approximate=False)),
+    )
+    chain, add, beside = nnx.Sequential, _Sum, _Beside
+
+    def conv(self, inputs, outputs, kernel, stride=1, groups=1, bias=True):
+        pads = [(padding(kernel),) * 2] * 2
+        sizes = {"kernel_size": (kernel,) * 2, "strides": (stride,) * 2, "padding": pads}
+        return nnx.Conv(inputs, outputs, **sizes, feature_group_count=groups, use_bias=bias, rngs=self.rngs)
+
+    def upsample(self, inputs, outputs):
+        return nnx.ConvTranspose(inputs, outputs, (2, 2), (2, 2), padding="VALID", rngs=self.rngs)
+
+    def batch_norm(self, channels):
+        return nnx.BatchNorm(channels, momentum=0.9, use_fast_variance=False, rngs=self.rngs)
+
+    def layer_norm(self, channels):
+        return nnx.LayerNorm(channels, epsilon=1e-6, rngs=self.rngs)
+
+    def linear(self, inputs, outputs):
+        return nnx.Linear(inputs, outputs, rngs=self.rngs)
+
+    def same(self):
+        return lambda x: x
+
+    def halve(self):
+        return lambda x: nnx.max_pool(x, (2, 2), (2, 2))
+
+    def mean(self):
+        return lambda x: x.mean((1, 2))
+
+    def flatten(self):
+        return lambda x: x.reshape(len(x), -1)
+
+
+class _Ours(_Flax):
+    """Layers of jaxconv, and Flax's for what it does not have."""
+
+    def conv(self, inputs, outputs, kernel, stride=1, groups=1, bias=True):
+        where = {"data_format": "channels_last", "rngs": self.rngs}
+        pads = padding(kernel)
+        return jaxconv.nnx.Conv2d(inputs, outputs, kernel, stride, pads, groups=groups, bias=bias, **where)
+
+    def upsample(self, inputs, outputs):
+        return jaxconv.nnx.ConvTranspose2d(inputs, outputs, 2, 2, data_format="channels_last", rngs=self.rngs)
+
+    def halve(self):
+        return jaxconv.nnx.MaxPool2d(2, data_format="channels_last")
+
+
+def torch_toolkit() -> Any:
+    """Layers of PyTorch; what it has no layer for is made one here."""
+    nn = torch.nn
+
+    class Function(nn.Module):
+        def __init__(self, function):
+            super().__init__()
+            self.function = function
+
+        def forward(self, x):
+            return self.function(x)
+
+    class _Sum(nn.Module):
+        def __init__(self, *branches):
+            super().__init__()
+            self.branches = nn.ModuleList(branches)
+
+        def forward(self, x):
+            return sum(branch(x) for branch in self.branches[1:]) + self.branches[0](x)
+
+    class _Beside(nn.Module):
+        def __init__(self, branch):
+            super().__init__()
+            self.branch = branch
+
+        def forward(self, x):
+            return torch.cat([x, self.branch(x)], 1)
+
+    class LayerNorm(nn.LayerNorm):  # over the channels, which are last in memory
+        def forward(self, x):
+            return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    class Torch:
+        add, beside, relu, relu6, gelu = _Sum, _Beside, nn.ReLU(), nn.ReLU6(), nn.GELU()
+        chain, linear, same, batch_norm = nn.Sequential, nn.Linear, nn.Identity, nn.BatchNorm2d
+
+        def conv(self, inputs, outputs, kernel, stride=1, groups=1, bias=True):
+            return nn.Conv2d(inputs, outputs, kernel, stride, padding(kernel), groups=groups, bias=bias)
+
+        def upsample(self, inputs, outputs):
+            return nn.ConvTranspose2d(inputs, outputs, 2, 2)
+
+        def layer_norm(self, channels):
+            return LayerNorm(channels, eps=1e-6)
+
+        def halve(self):
+            return nn.MaxPool2d(2)
+
+        def mean(self):
+            return Function(lambda x: x.mean((2, 3)))
+
+        def flatten(self):
+            # In the order of the channels last, as the other sides have it.
+            return Function(lambda x: x.permute(0, 2, 3, 1).flatten(1))
+
+    return Torch()
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Networks
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def digits(t):
+    """The CNN of the training program."""
+    layers = [t.conv(1, 16, 3), t.relu, t.halve(), t.conv(16, 32, 3), t.relu, t.halve(), t.conv(32, 32, 3), t.relu]
+    return t.chain(*layers, t.flatten(), t.linear(7 * 7 * 32, CLASSES))
+
+
+def resnet18(t):
+    """ResNet-18 as it is used on 32×32 images: its first convolution is 3×3, and nothing is pooled after it."""
+
+    def block(inputs, outputs, stride):
+        across = t.same()
+        if stride > 1 or inputs != outputs:
+            across = t.chain(t.conv(inputs, outputs, 1, stride, bias=False), t.batch_norm(outputs))
+        first = [t.conv(inputs, outputs, 3, stride, bias=False), t.batch_norm(outputs), t.relu]
+        return [t.add(t.chain(*first, t.conv(outputs, outputs, 3, bias=False), t.batch_norm(outputs)), across), t.relu]
+
+    layers, channels = [t.conv(3, 64, 3, bias=False), t.batch_norm(64), t.relu], 64
+    for outputs, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
+        layers += block(channels, outputs, stride) + block(outputs, outputs, 1)
+        channels = outputs
+    return t.chain(*layers, t.mean(), t.linear(channels, CLASSES))
+
+
+def mobilenet(t):
+    """MobileNetV2's blocks, wide and depthwise between narrow ends, in a small number."""
+
+    def convolved(inputs, outputs, kernel, stride=1, groups=1):
+        return [t.conv(inputs, outputs, kernel, stride, groups, bias=False), t.batch_norm(outputs)]
+
+    layers, channels = [*convolved(3, 32, 3, 2), t.relu6], 32
+    for wide, outputs, count, stride in ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 2, 2), (6, 64, 2, 1)):
+        for index in range(count):
+            step, hidden = stride if index == 0 else 1, channels * wide
+            block = [*convolved(channels, hidden, 1), t.relu6] if wide > 1 else []
+            block += [*convolved(hidden, hidden, 3, step, hidden), t.relu6, *convolved(hidden, outputs, 1)]
+            is_residual = step == 1 and channels == outputs
+            layers.append(t.add(t.chain(*block), t.same()) if is_residual else t.chain(*block))
+            channels = outputs
+    return t.chain(*layers, *convolved(channels, 256, 1), t.relu6, t.mean(), t.linear(256, CLASSES))
+
+
+def resnext(t):
+    """ResNeXt's blocks: the 3×3 convolution in the middle has 32 groups of 4 channels."""
+
+    def block(inputs, outputs, stride):
+        hidden = outputs // 2
+        path = []
+        for a, b, kernel, step, groups in ((inputs, hidden, 1, 1, 1), (hidden, hidden, 3, stride, hidden // 4)):
+            path += [t.conv(a, b, kernel, step, groups, bias=False), t.batch_norm(b), t.relu]
+        path += [t.conv(hidden, outputs, 1, bias=False), t.batch_norm(outputs)]
+        across = t.same()
+        if stride > 1 or inputs != outputs:
+            across = t.chain(t.conv(inputs, outputs, 1, stride, bias=False), t.batch_norm(outputs))
+        return [t.add(t.chain(*path), across), t.relu]
+
+    layers = [t.conv(3, 64, 3, 2, bias=False), t.batch_norm(64), t.relu, t.halve()]
+    layers += block(64, 256, 1) + block(256, 256, 1) + block(256, 256, 2)
+    return t.chain(*layers, t.mean(), t.linear(256, CLASSES))
+
+
+def convnext(t):
+    """ConvNeXt's blocks: a depthwise 7×7 convolution, a norm over the channels, and two linear maps of them."""
+
+    def block(channels):
+        path = [t.conv(channels, channels, 7, groups=channels), t.layer_norm(channels)]
+        path += [t.conv(channels, 4 * channels, 1), t.gelu, t.conv(4 * channels, channels, 1)]
+        return t.add(t.chain(*path), t.same())
+
+    layers = [t.conv(3, 64, 4, 4), t.layer_norm(64), block(64), block(64)]
+    layers += [t.layer_norm(64), t.conv(64, 128, 2, 2), block(128), block(128)]
+    return t.chain(*layers, t.mean(), t.linear(128, CLASSES))
+
+
+def unet(t):
+    """A U-Net, which names the class of every pixel: down by pools, up by transposed convolutions, and across."""
+
+    def pair(inputs, outputs):
+        return [t.conv(inputs, outputs, 3), t.relu, t.conv(outputs, outputs, 3), t.relu]
+
+    def level(channels, below):
+        lower = t.chain(t.halve(), *below, t.upsample(2 * channels, channels))
+        return [t.beside(lower), *pair(2 * channels, channels)]
+
+    inner = level(64, pair(64, 128))
+    middle = level(32, [*pair(32, 64), *inner])
+    return t.chain(*pair(3, 32), *middle, t.conv(32, CLASSES, 1))
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network and the images that it takes."""
+
+    name: str
+    build: Callable[[Any], Any]
+    batch: int
+    channels: int
+    size: int  # height and width
+    dtype: str = "float32"  # or "tf32": float32 whose products a GPU may round
+
+
+NETWORKS = [
+    Network("MNIST CNN, 28x28", digits, 64, 1, 28),
+    Network("ResNet-18, 32x32", resnet18, 8, 3, 32),
+    Network("MobileNetV2-style, 64x64", mobilenet, 16, 3, 64),
+    Network("ResNeXt-style, 64x64", resnext, 8, 3, 64),
+    Network("ConvNeXt-style, 64x64", convnext, 16, 3, 64),
+    Network("U-Net, 64x64", unet, 4, 3, 64),
+]
+if ON_GPU:
+    NETWORKS += [replace(n, name=f"{n.name}, {d}", dtype=d) for d in ("tf32", "bfloat16") for n in NETWORKS]
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Sides
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def batch_of(network: Network) -> np.ndarray:
+    """Images, channels last."""
+    shape = (network.batch, network.size, network.size, network.channels)
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def labels_of(scores_shape: Sequence[int]) -> np.ndarray:
+    """A class for each image, or for each pixel of one."""
+    return np.random.default_rng(1).integers(0, CLASSES, scores_shape[:-1])
+
+
+class Kernels:
+    """Flax's kernels among the parameters of a network, and how each lies in jaxconv and PyTorch."""
+
+    def __init__(self, model: nnx.Module):
+        self.transposed = {
+            path: isinstance(layer, nnx.ConvTranspose)
+            for path, layer in nnx.iter_modules(model)
+            if isinstance(layer, nnx.Conv | nnx.ConvTranspose)
+        }
+
+    def to_flax(self, flat: dict[tuple, Any]) -> dict[tuple, Any]:
+        """Parameters by their paths in jaxconv's network: by their paths in Flax's."""
+        given = dict(flat)
+        for path, transposed in self.transposed.items():
+            w = given.pop((*path, "weight"))  # (out, in, h, w), transposed (in, out, h, w)
+            kernel = w.transpose(2, 3, 0, 1)[::-1, ::-1] if transposed else w.transpose(2, 3, 1, 0)
+            given[*path, "kernel"] = kernel
+        return given
+
+    def from_flax(self, flat: dict[tuple, Any]) -> dict[tuple, Any]:
+        """The other way."""
+        given = dict(flat)
+        for path, transposed in self.transposed.items():
+            kernel = given.pop((*path, "kernel"))
+            w = kernel[::-1, ::-1].transpose(2, 3, 0, 1) if transposed else kernel.transpose(3, 2, 0, 1)
+            given[*path, "weight"] = w
+        return given
+
+
+def flat(state: Any) -> dict[tuple, np.ndarray]:
+    """The arrays of a network's state by their paths."""
+    return {path: np.asarray(leaf.get_value(), np.float32) for path, leaf in nnx.to_flat_state(state)}
+
+
+def filled(state: Any, values: dict[tuple, Any], dtype: str) -> Any:
+    """`state` with other values."""
+    leaves = [
+        (path, leaf.replace(jnp.asarray(values[path], dtype))) if path in values else (path, leaf)
+        for path, leaf in nnx.to_flat_state(state)
+    ]
+    return nnx.from_flat_state(leaves)
+
+
+def array_dtype(network: Network) -> str:
+    """The dtype of parameters and images."""
+    return "float32" if network.dtype == "tf32" else network.dtype
+
+
+def joined(network: Network, gradients: Callable[[], Iterable[np.ndarray]]) -> list[np.ndarray]:
+    """The whole gradient as one vector; nothing where it was rounded so much that it cannot be compared."""
+    return [np.concatenate([a.ravel() for a in gradients()])] if network.dtype == "float32" else []
+
+
+def jax_side(network: Network, model: nnx.Module, train: bool, in_torch: Callable[[dict], list]) -> Side:
+    """A network on JAX. `in_torch` gives the gradients by path in PyTorch's order and layout."""
+    images = jnp.asarray(batch_of(network), array_dtype(network))
+    model.train() if train else model.eval()
+    graph, params, rest = nnx.split(model, nnx.Param, ...)
+    optimizer = optax.sgd(LEARNING_RATE, MOMENTUM)
+
+    def infer(params, rest, images):
+        return nnx.merge(graph, params, rest)(images)
+
+    def step(params, rest, state, images, labels):
+        def loss_of(params):
+            model = nnx.merge(graph, params, rest, copy=True)
+            losses = optax.softmax_cross_entropy_with_integer_labels(model(images), labels)
+            return losses.mean(), nnx.split(model, nnx.Param, ...)[2]
+
+        (loss, rest), gradients = jax.value_and_grad(loss_of, has_aux=True)(params)
+        updates, state = optimizer.update(gradients, state, params)
+        return optax.apply_updates(params, updates), rest, state, loss
+
+    # On a GPU JAX rounds float32 to TF32 unless it is told not to.
+    with jax.default_matmul_precision("highest" if ON_GPU and network.dtype == "float32" else "default"):
+        if not train:
+            return measure.compiled(infer, params, rest, images, read=lambda scores: [np.asarray(scores, np.float32)])
+        scores = jax.eval_shape(infer, params, rest, images)
+        labels = jnp.asarray(labels_of(scores.shape))
+        # Every step takes the place of the one before, as in training, so its arrays are given away. They are copied
+        # first: both sides start from the same ones.
+        state = [*jax.tree.map(jnp.copy, (params, rest)), optimizer.init(params)]
+        start = time.perf_counter()
+        executable = jax.jit(step, donate_argnums=(0, 1, 2)).lower(*state, images, labels).compile()
+        seconds = time.perf_counter() - start
+
+    def run():
+        *state[:], loss = executable(*state, images, labels)
+        jax.block_until_ready(state)
+        return loss, state[2]
+
+    def read(result):
+        loss, (trace, *_) = result
+        # After one step from rest the momentum is the gradient.
+        return [np.asarray(loss, np.float32), *joined(network, lambda: in_torch(flat(trace.trace)))]
+
+    return Side(run, read, seconds, temporary_bytes=measure.temporaries(executable))
+
+
+def torch_side(network: Network, model: Any, train: bool) -> Side:
+    """A network in PyTorch."""
+    measure.set_up_torch(network.dtype == "tf32")
+    place = {"device": measure.torch_device(), "dtype": getattr(torch, array_dtype(network))}
+    model = model.to(**place).to(memory_format=torch.channels_last).train(train)
+    # In memory the channels are last already.
+    images = torch.from_numpy(batch_of(network)).to(**place).permute(0, 3, 1, 2)
+
+    def infer():
+        with torch.inference_mode():
+            return measure.finish_torch(model(images))
+
+    if not train:
+
+        def read_scores(scores):
+            scores = scores.float().cpu().numpy()
+            return [scores if scores.ndim == 2 else scores.transpose(0, 2, 3, 1)]
+
+        return Side(infer, read_scores)
+    shape = list(model.eval()(images).shape)  # in training mode this would change the running statistics
+    labels = torch.from_numpy(labels_of([shape[0], *shape[2:], CLASSES])).to(place["device"])
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), LEARNING_RATE, MOMENTUM)
+
+    def run():
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        return measure.finish_torch(loss)
+
+    def read(loss):
+        buffers = (optimizer.state[p]["momentum_buffer"].cpu().numpy() for p in model.parameters())
+        return [loss.detach().float().cpu().numpy(), *joined(network, lambda: buffers)]
+
+    return Side(run, read)
+
+
+def sides(network: Network, train: bool) -> dict[str, Side]:
+    """The network with the layers of each library, all with the same weights."""
+    dtype = array_dtype(network)
+    ours, flax = network.build(_Ours()), network.build(_Flax())
+    twin = None
+    if torch is not None:
+        torch.manual_seed(0)
+        twin = network.build(torch_toolkit())
+        interop.load_state_dict(ours, twin.state_dict())
+    names = list(interop.state_dict(ours)) if twin is None else [name for name, _ in twin.named_parameters()]
+    kernels = Kernels(flax)
+    nnx.update(ours, filled(nnx.state(ours), flat(nnx.state(ours)), dtype))
+    nnx.update(flax, filled(nnx.state(flax), kernels.to_flax(flat(nnx.state(ours))), dtype))
+    holder = nnx.clone(ours)
+
+    def in_torch(gradients):
+        nnx.update(holder, filled(nnx.state(holder), gradients, "float32"))
+        values = interop.state_dict(holder)
+        return [values[name] for name in names]
+
+    made = {
+        "jaxconv": jax_side(network, ours, train, in_torch),
+        "flax": jax_side(network, flax, train, lambda gradients: in_torch(kernels.from_flax(gradients))),
+    }
+    if twin is not None:
+        made["torch"] = torch_side(network, twin, train)
+    return made
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# The table
+# ---------------------------------------------------------------------------------------------------------------
+
+# Of the loss or the scores.
+_TOLERANCES = {"float32": 1e-4, "tf32": 2e-2, "bfloat16": 5e-2}
+# Of the gradient, in units of its largest element: where the input of a rectifier is zero but for rounding, one side
+# passes the gradient on and another does not.
+_GRADIENT_TOLERANCE = 2e-2
+
+
+def flops(network: Network) -> int:
+    """Of one inference: two for each multiply-accumulate of its convolutions and matrix products."""
+    model = network.build(_Ours())
+    model.eval()
+    jaxpr = jax.make_jaxpr(model)(jnp.asarray(batch_of(network)))
+
+    def count(jaxpr):
+        total = 0
+        for equation in jaxpr.eqns:
+            name, given = equation.primitive.name, [v.aval for v in equation.invars]
+            if name == "conv_output":
+                total += 2 * equation.outvars[0].aval.size * math.prod(given[1].shape[1:])
+            elif name == "conv_input":
+                total += 2 * given[1].size * math.prod(given[0].shape[1:])
+            elif name == "dot_general":
+                contracted = equation.params["dimension_numbers"][0][0]
+                total += 2 * equation.outvars[0].aval.size * math.prod(given[0].shape[a] for a in contracted)
+            total += sum(count(inner) for inner in jax.extend.core.jaxprs_in_params(equation.params))
+        return total
+
+    return count(jaxpr.jaxpr)
+
+
+def measure_networks(only: Sequence[str] | None) -> Results:
+    """The figures of every network that is asked for; a row's name is `network: what it does`."""
+    results = {}
+    for network in NETWORKS:
+        for train in (True, False):
+            name = f"{network.name}: {'training step' if train else 'inference'}"
+            if measure.is_wanted(name, only):
+                made = sides(network, train)
+                results[name] = measure.measure(made, _TOLERANCES[network.dtype], _GRADIENT_TOLERANCE)
+                # A gradient costs what inference does, once for the parameters and once for the activations.
+                results[name]["jaxconv"]["gflop"] = flops(network) * (3 if train else 1) / 1e9
+                measure.announce(name, results[name])
+    return results
+
+
+def table(results: Results, ceiling: float) -> str:
+    """One line a network; above 1 a quotient of times says that jaxconv is the faster one."""
+    header = ["network", *(f"{side} ms" for side in SIDES), "flax / ours", "torch / ours", "share"]
+    header += ["compile s", "flax compile s", "compile, ours / flax", *(f"{side} MB" for side in SIDES)]
+    lines = []
+    for name, figures in results.items():
+        of = {side: figures.get(side, {}) for side in SIDES}
+        ours = of["jaxconv"]
+        lines.append(
+            [
+                name,
+                *(figure(of[side].get("ms")) for side in SIDES),
+                *(figure(quotient(figures, peer, "jaxconv")) for peer in ("flax", "torch")),
+                f"{ours['gflop'] / ours['ms'] * 1e3 / ceiling:.0%}",
+                *(figure(of[side].get("compile_s")) for side in ("jaxconv", "flax")),
+                figure(quotient(figures, "jaxconv", "flax", "compile_s")),
+                *(figure(of[side].get("memory_mb"), 0) for side in SIDES),
+            ]
+        )
+    return measure.markdown(header, lines)
+
+
+def main() -> None:
+    """Measures and prints the table."""
+    arguments = measure.parser("Times whole networks against their peers.").parse_args()
+    where = measure.surroundings()
+    for name, value in where.items():
+        print(f"{name}: {value}")
+    results = measure_networks(arguments.only)
+    print(f"\n{table(results, measure.ceiling(where))}")
+    measure.write(arguments.json, where, results)
+
+
+if __name__ == "__main__":
+    main()
