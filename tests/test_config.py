@@ -4,44 +4,67 @@ from pathlib import Path
 
 import pytest
 
-from examples.config import KEYS, Config, RunError, parse_command_line, read_config
+from examples.config import KEYS, SECTIONS, Config, RunError, parse_command_line, read_config, write_config
 
 MNIST = Path(__file__).parent.parent / "configs" / "mnist.toml"
 COMMAND = ["--config", str(MNIST), "--out", "somewhere"]
 
 # A value for every key, other than the one in the file; and what it must become.
 OVERRIDES = {
+    "data.source": (["folder"], "folder"),
+    "data.name": (["kmnist"], "kmnist"),
     "data.path": (["some/folder"], Path("some/folder")),
     "data.shift": (["1"], 1.0),
     "data.rotation": (["0"], 0.0),
     "data.scale": (["0.25"], 0.25),
-    "model.channels": (["2", "3", "4"], (2, 3, 4)),
+    "data.elastic": (["1.5"], 1.5),
+    "model.network": (["autoencoder"], "autoencoder"),
+    "model.framework": (["linen"], "linen"),
+    "model.block": (["separable"], "separable"),
+    "model.channels": (["2", "3"], (2, 3)),
     "model.kernel_size": (["5"], 5),
+    "model.dilation": (["2"], 2),
+    "model.padding_mode": (["circular"], "circular"),
+    "precision.compute": (["bfloat16"], "bfloat16"),
+    "precision.products": (["highest"], "highest"),
     "optimizer.learning_rate": (["1e-5"], 1e-5),
     "optimizer.weight_decay": (["0"], 0.0),
     "optimizer.warmup": (["0.5"], 0.5),
+    "optimizer.average": (["0.9"], 0.9),
     "train.seed": (["17"], 17),
     "train.epochs": (["3"], 3),
     "train.batch_size": (["7"], 7),
+    "train.label_smoothing": (["0.25"], 0.25),
     "train.log_every": (["11"], 11),
+    "train.compiler": (["plain"], "plain"),
+    "checkpoint.every": (["7"], 7),
+    "checkpoint.keep": (["4"], 4),
 }
+
+NUMBERS = (int, float, tuple)
 
 OUT_OF_RANGE = [
     ("data.shift", "-0.5"),
     ("data.rotation", "-1"),
     ("data.scale", "1"),
     ("data.scale", "nan"),
+    ("data.elastic", "-1"),
     ("model.kernel_size", "0"),
+    ("model.dilation", "0"),
     ("optimizer.learning_rate", "-0.001"),
     ("optimizer.learning_rate", "0"),
     ("optimizer.learning_rate", "inf"),
     ("optimizer.weight_decay", "-1"),
     ("optimizer.warmup", "1"),
+    ("optimizer.average", "1"),
     ("train.seed", "-1"),
     ("train.seed", str(2**32)),
     ("train.epochs", "0"),
     ("train.batch_size", "0"),
+    ("train.label_smoothing", "-0.1"),
     ("train.log_every", "0"),
+    ("checkpoint.every", "0"),
+    ("checkpoint.keep", "0"),
 ]
 
 
@@ -58,14 +81,27 @@ def write(tmp_path, text):
 
 def test_every_key_of_the_file_arrives(tmp_path):
     lines = []
-    for section in ("data", "model", "optimizer", "train"):
+    for section in SECTIONS:
         lines.append(f"[{section}]")
         for key, (words, _) in OVERRIDES.items():
             if key.startswith(f"{section}."):
                 value = f"[{', '.join(words)}]" if len(words) > 1 else words[0]
-                lines.append(f"{key.partition('.')[2]} = {value if key != 'data.path' else repr(value)}")
+                lines.append(
+                    f"{key.partition('.')[2]} = {value if isinstance(OVERRIDES[key][1], NUMBERS) else repr(value)}"
+                )
     config = read_config(write(tmp_path, "\n".join(lines)))
     assert {key: get(config, key) for key in KEYS} == {key: value for key, (_, value) in OVERRIDES.items()}
+
+
+def test_what_a_run_writes_is_read_as_the_same(tmp_path):
+    words = [word for key, (words, _) in OVERRIDES.items() for word in (f"--{key}", *words)]
+    config = parse_command_line([*COMMAND, *words]).settings
+    write_config(config, tmp_path)
+    assert read_config(tmp_path / "config.toml") == config
+    write_config(Config(), tmp_path)
+    assert read_config(tmp_path / "config.toml") == Config()
+    with pytest.raises(RunError, match=r"^--out: cannot write into .*nowhere: No such file or directory$"):
+        write_config(config, tmp_path / "nowhere")
 
 
 def test_what_the_file_leaves_out_keeps_its_default(tmp_path):
@@ -116,8 +152,10 @@ def test_the_shipped_config_states_its_command():
          "to float: 'fast'"),
         ("[train]\nepochs = 1.5", "Error parsing --train.epochs: invalid literal for int() with base 10: '1.5'"),
         ("[train]\nepochs = true", "Error parsing --train.epochs: invalid literal for int() with base 10: 'True'"),
-        ("[model]\nchannels = [1, 2]", "Missing value for argument '--model.channels'. Expected 3 values."),
-        ("[model]\nchannels = [1, 0, 2]", "model.channels must be positive, each of them, and is (1, 0, 2)"),
+        ("[model]\nchannels = [2]", "model.channels must be two or more, each of them positive, and is (2,)"),
+        ("[model]\nchannels = [1, 0]", "model.channels must be two or more, each of them positive, and is (1, 0)"),
+        ("[model]\nblock = 'deep'", "invalid choice 'deep' for argument '--model.block'. Expected one of "
+         "('plain', 'separable')."),
         ("[optimizer]\nlearning_rate = -1", "optimizer.learning_rate must be positive, and is -1.0"),
     ],
 )  # fmt: skip
@@ -135,7 +173,8 @@ def test_a_value_out_of_range(key, word):
 
 
 def test_every_number_has_a_range():
-    assert {key for key, _ in OUT_OF_RANGE} | {"model.channels", "data.path"} == set(KEYS)
+    numbers = {key for key, (_, value) in OVERRIDES.items() if isinstance(value, int | float)}
+    assert {key for key, _ in OUT_OF_RANGE} == numbers
 
 
 @pytest.mark.parametrize(

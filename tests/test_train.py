@@ -1,9 +1,7 @@
 import contextlib
-import gzip
 import io
-import json
 import os
-import struct
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,15 +12,19 @@ import matplotlib.figure
 import numpy as np
 import pytest
 import torch
+from jax.sharding import Mesh
+from small_run import batch, records, write_digits, write_settings
 
-from examples import report, train
+from examples import report, step, train
 from examples.config import Config, Data, Model, Optimizer, Train
+from examples.data import Digits
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
+PLATFORM = jax.default_backend()
 ROOT = Path(__file__).parent.parent
 STILL = Data(shift=0, rotation=0, scale=0)
-SMALL = Model((2, 3, 4))
+SMALL = Model(channels=(2, 3, 4))
 LAYERS = {"conv1": "weight", "conv2": "weight", "conv3": "weight", "linear": "kernel"}
 NAMES = [f"{layer}.{name}" for layer, weight in LAYERS.items() for name in ("bias", weight)]
 
@@ -36,36 +38,15 @@ def platforms_as_before():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """26 digits to train on and 10 held out, as IDX files: noise with a bright bar where the label says."""
     folder = tmp_path_factory.mktemp("digits")
-    rng = np.random.default_rng(0)
-    for part, count in (("train", 26), ("t10k", 10)):
-        labels = (np.arange(count) % 10).astype(np.uint8)
-        images = rng.integers(0, 60, (count, 28, 28), dtype=np.uint8)
-        for image, label in zip(images, labels, strict=True):
-            image[2 * label + 4 : 2 * label + 6] = 255
-        images_file = struct.pack(">4B3I", 0, 0, 8, 3, count, 28, 28) + images.tobytes()
-        (folder / f"{part}-images-idx3-ubyte").write_bytes(images_file)
-        labels_file = struct.pack(">4BI", 0, 0, 8, 1, count) + labels.tobytes()
-        (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels_file))
+    write_digits(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def arguments(folder, tmp_path_factory):
     config = tmp_path_factory.mktemp("config") / "small.toml"
-    config.write_text(
-        f"""
-        [data]
-        path = "{folder}"
-        [model]
-        channels = [2, 3, 4]
-        [train]
-        epochs = 3
-        batch_size = 8
-        log_every = 2
-        """
-    )
+    write_settings(config, folder)
     return ["--config", str(config)]
 
 
@@ -80,16 +61,7 @@ def finished(arguments, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def built():
-    return train.build(Config(model=SMALL), steps=10)
-
-
-def records(out):
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
-def batch(count=8, seed=0):
-    rng = np.random.default_rng(seed)
-    return rng.integers(0, 256, (count, 28, 28), dtype=np.uint8), rng.integers(0, 10, count, dtype=np.int32)
+    return step.build(Config(model=SMALL), steps=10)
 
 
 # What a run leaves behind
@@ -106,8 +78,9 @@ def test_the_records(finished):
             assert set(record) == {"step", "test_loss", "test_accuracy"}
             assert record["test_accuracy"] * 10 == round(record["test_accuracy"] * 10)
         else:
-            assert set(record) == {"step", "loss", "accuracy", "gradient_norm"}
-            assert sorted(record["gradient_norm"]) == NAMES
+            measures = {"gradient_norm", "gradient_mean", "gradient_max", "gradient_zero"}
+            assert set(record) == {"step", "loss", "accuracy", "learning_rate"} | measures
+            assert all(sorted(record[measure]) == NAMES for measure in measures)
             assert all(norm > 0 for norm in record["gradient_norm"].values())
 
 
@@ -124,10 +97,13 @@ def test_what_a_pipe_receives(finished):
     tests = [record["test_accuracy"] for record in records(folder) if "test_accuracy" in record]
     for epoch, accuracy in enumerate(tests, 1):
         (line,) = [line for line in lines if line.startswith(f"epoch {epoch:3d} ")]
-        assert f"held out {accuracy:7.2%}   " in line
-        assert line.endswith(" images/s")
+        assert line.endswith(f"held out {accuracy:7.2%}")
     assert f"held-out accuracy {tests[-1]:.2%}" in lines
-    assert lines[-1].startswith("trained 9 steps in ")
+    assert lines[-2].startswith("trained 9 steps in ")
+    assert lines[-1].startswith("time ")
+    shares = re.findall(r"(\w+) (\d+\.\d)%", lines[-1])
+    assert {name for name, _ in shares} == {"input", "step", "records", "test", "checkpoints"}
+    assert sum(float(share) for _, share in shares) == pytest.approx(100, abs=0.3)
     # The table: each parameter, its shape, and its first, median and last gradient norm.
     norms = [record["gradient_norm"]["conv2.weight"] for record in records(folder) if "loss" in record]
     (row,) = [line.split() for line in lines if "conv2.weight" in line]
@@ -151,7 +127,7 @@ def test_what_a_terminal_receives_and_one_seed_gives_identical_metrics(
 
 
 def test_another_seed_gives_other_metrics(finished, arguments, tmp_path):
-    assert train.main([*arguments, "--out", str(tmp_path), "--train.seed", "1", "--platform", "cpu"]) == 0
+    assert train.main([*arguments, "--out", str(tmp_path), "--train.seed", "1", "--platform", PLATFORM]) == 0
     ours, theirs = ([record for record in records(out) if "loss" in record] for out in (finished[0], tmp_path))
     assert [record["step"] for record in ours] == [record["step"] for record in theirs]
     assert all(one["loss"] != other["loss"] for one, other in zip(ours, theirs, strict=True))
@@ -175,7 +151,9 @@ def legend(axes):
 
 
 def test_the_pictures_are_written(finished):
-    assert {path.name for path in finished[0].iterdir()} == {"metrics.jsonl", "curves.png", "gradient_flow.png"}
+    assert {path.name for path in finished[0].iterdir()} == {
+        "metrics.jsonl", "curves.png", "gradient_flow.png", "checkpoints", "config.toml",
+    }  # fmt: skip
 
 
 def test_curves(monkeypatch, tmp_path):
@@ -246,30 +224,46 @@ class TorchNetwork(torch.nn.Module):
 
 
 def test_two_steps_against_torch():
-    config = Config(STILL, Model((3, 4, 5), 5), Optimizer(0.01, 0.1, warmup=0), Train())
-    state, step_fn, test_fn = train.build(config, steps=2)
-    network = TorchNetwork({name: np.asarray(value) for name, value in train.named(state.params).items()}, 5)
+    config = Config(
+        STILL,
+        Model(channels=(3, 4, 5), kernel_size=5),
+        optimizer=Optimizer(0.01, 0.1, warmup=0),
+        train=Train(log_every=1, label_smoothing=0.1),
+    )
+    state, step_fn, test_fn = step.build(config, steps=2)
+    network = TorchNetwork({name: np.asarray(value) for name, value in step.named(state.params).items()}, 5)
     adam = torch.optim.AdamW(network.parameters(), lr=0.01, weight_decay=0.1)
     for seed, factor in ((0, 1.0), (1, 0.5)):  # half a cosine over two steps: the whole rate, then half of it
         images, labels = batch(seed=seed)
         test_loss, test_right = test_fn(state.params, images, labels)
-        state, metrics = step_fn(state, images, labels)
+        state = step_fn(state, images, labels)
+        metrics = state.sums
         adam.param_groups[0]["lr"] = 0.01 * factor
         scores = network(torch.tensor((images[:, None] / 255 - 0.1307) / 0.3081, dtype=torch.float32))
-        loss = torch.nn.functional.cross_entropy(scores, torch.tensor(labels, dtype=torch.long))
+        targets = torch.tensor(labels, dtype=torch.long)
+        loss = torch.nn.functional.cross_entropy(scores, targets, label_smoothing=0.1)
         adam.zero_grad()
         loss.backward()
         adam.step()
         right = (scores.argmax(1).numpy() == labels).sum()
         assert float(metrics["loss"]) == pytest.approx(loss.item(), rel=1e-5)
         assert float(metrics["accuracy"]) == right / 8
-        assert float(test_loss) == pytest.approx(8 * loss.item(), rel=1e-5)
+        assert float(metrics["learning_rate"]) == pytest.approx(0.01 * factor)
+        assert float(test_loss) == pytest.approx(
+            8 * torch.nn.functional.cross_entropy(scores, targets).item(), rel=1e-5
+        )
         assert test_right == right
         for name, parameter in network.named_parameters():
             ours = name if name != "linear.weight" else "linear.kernel"
-            norm = float(metrics["gradient_norm"][ours])
-            assert norm == pytest.approx(np.linalg.norm(parameter.grad.numpy()), rel=1e-4), name
-            value = np.asarray(train.named(state.params)[ours])
+            gradient = parameter.grad.numpy()
+            for measure, value in (
+                ("norm", np.linalg.norm(gradient)),
+                ("mean", np.abs(gradient).mean()),
+                ("max", np.abs(gradient).max()),
+                ("zero", (gradient == 0).mean()),
+            ):
+                assert float(metrics[f"gradient_{measure}"][ours]) == pytest.approx(value, rel=1e-4), (name, measure)
+            value = np.asarray(step.named(state.params)[ours])
             wanted = parameter.detach().numpy()
             # Adam divides by the gradient's size, so a gradient near zero amplifies rounding.
             np.testing.assert_allclose(value, wanted.T if name == "linear.weight" else wanted, atol=1e-4)
@@ -277,61 +271,98 @@ def test_two_steps_against_torch():
 
 
 def test_chance_follows_the_step_and_the_step_learns():
-    config = Config(model=Model((4, 6, 8)), optimizer=Optimizer(0.01), train=Train(seed=3))
-    state, step_fn, _ = train.build(config, steps=60)
+    config = Config(model=Model(channels=(4, 6, 8)), optimizer=Optimizer(0.01), train=Train(seed=3, log_every=1))
+    state, step_fn, _ = step.build(config, steps=60)
     images, labels = batch(16)
     images //= 8
     for image, label in zip(images, labels, strict=True):
         image[2 * label + 4 : 2 * label + 6] = 255
 
-    def loss_at(step):  # with the initial weights, so that only chance changes it
-        copy = jax.tree.map(jnp.copy, state)._replace(step=jnp.int32(step))
-        return float(step_fn(copy, images, labels)[1]["loss"])
+    def loss_at(number):  # with the initial weights, so that only chance changes it
+        copy = jax.tree.map(jnp.copy, state)._replace(step=jnp.int32(number))
+        return float(step_fn(copy, images, labels).sums["loss"])
 
-    first = [loss_at(step) for step in range(4)]
+    first = [loss_at(number) for number in range(4)]
     assert len(set(first)) == 4
-    assert [loss_at(step) for step in range(4)] == first
+    assert [loss_at(number) for number in range(4)] == first
 
     for _ in range(60):
-        state, metrics = step_fn(state, images, labels)
-    assert float(metrics["loss"]) < 0.5 * np.mean(first)
+        state = step_fn(state, images, labels)
+    assert float(state.sums["loss"]) < 0.5 * np.mean(first)
+
+
+def test_the_sums_are_over_the_steps_since_the_last_record():
+    config = Config(STILL, SMALL, train=Train(log_every=3))
+    state, step_fn, _ = step.build(config, steps=10)
+    losses, norms = [], []
+    for number in range(1, 6):
+        before = 0.0 if number % 3 == 1 else float(state.sums["loss"])
+        state = step_fn(state, *batch(seed=number))
+        losses.append(float(state.sums["loss"]) - before)
+        norms.append(float(state.sums["learning_rate"]))
+    assert all(1 < loss < 6 for loss in losses)
+    assert norms[3] < norms[4] < norms[2] + 4e-3
+
+
+def test_the_average_of_the_parameters():
+    config = Config(STILL, SMALL, optimizer=Optimizer(0.01, warmup=0, average=0.15))
+    state, step_fn, _ = step.build(config, steps=10)
+    wanted = np.asarray(state.params["conv2"]["weight"])
+    for number in range(3):
+        state = step_fn(state, *batch(seed=number))
+        decay = min(0.15, (1 + number) / (10 + number))
+        wanted = decay * wanted + (1 - decay) * np.asarray(state.params["conv2"]["weight"])
+        np.testing.assert_allclose(state.average["conv2"]["weight"], wanted, rtol=1e-5, atol=1e-7)
+    assert not np.allclose(wanted, state.params["conv2"]["weight"])
 
 
 def test_the_step_lowers_for_every_platform_and_the_cpu_one_runs(built):
     state, step_fn, _ = built
     images, labels = batch()
+    state = state._replace(key=jax.random.key_data(state.key))  # a key has no serialised form
     leaves, tree = jax.tree.flatten(state)
 
-    # Plain arrays in and out: the containers of Flax and optax have no serialised form.
+    # Plain arrays in and out: the containers of optax have no serialised form.
     @jax.jit
-    def step(leaves, images, labels):
-        return jax.tree.leaves(step_fn(jax.tree.unflatten(tree, leaves), images, labels))
+    def plain(leaves, images, labels):
+        state = jax.tree.unflatten(tree, leaves)
+        state = step_fn(state._replace(key=jax.random.wrap_key_data(state.key)), images, labels)
+        return jax.tree.leaves(state._replace(key=jax.random.key_data(state.key)))
 
     platforms = ("cpu", "cuda", "rocm", "tpu")
-    exported = jax.export.export(step, platforms=platforms)(leaves, images, labels)
+    exported = jax.export.export(plain, platforms=platforms)(leaves, images, labels)
     assert exported.platforms == platforms
     # Three forward; the gradients of three weights and, but for the digits themselves, of two inputs.
     assert exported.mlir_module().count("stablehlo.convolution") >= 8
     found = jax.export.deserialize(exported.serialize()).call(leaves, images, labels)
-    wanted = jax.tree.leaves(step_fn(jax.tree.map(jnp.copy, state), images, labels))
+    wanted = plain(leaves, images, labels)
     assert len(found) == len(wanted) > 30
     for one, other in zip(found, wanted, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
-def test_evaluate_weighs_a_short_batch_by_its_size(built, monkeypatch):
+def test_evaluate_pads_the_last_batch_with_images_that_do_not_count(built, monkeypatch):
     monkeypatch.setattr(train, "TEST_BATCH", 4)
     state, _, test_fn = built
     images, labels = batch(9)
-    loss, accuracy = train.evaluate(test_fn, state.params, images, labels)
+    mesh = Mesh(np.array(jax.devices()[:1]), ("data",))
+    loss, accuracy = train.evaluate(test_fn, mesh, state.params, Digits(images, labels, images, labels))
     parts = [test_fn(state.params, images[i : i + 1], labels[i : i + 1]) for i in range(9)]
     assert loss == pytest.approx(np.mean([part[0] for part in parts]), rel=1e-5)
-    assert accuracy == np.mean([part[1] for part in parts])
+    assert accuracy == pytest.approx(np.mean([part[1] for part in parts]))
 
 
 def test_mean():
-    found = train.mean([{"a": jnp.float32(1), "b": {"c": jnp.float32(5)}}, {"a": jnp.float32(2), "b": {"c": 8.0}}])
-    assert found == {"a": 1.5, "b": {"c": 6.5}}
+    assert train.mean({"a": jnp.float32(3), "b": {"c": np.float32(13)}}, 2) == {"a": 1.5, "b": {"c": 6.5}}
+
+
+def test_an_epoch_is_told_by_its_own_records():
+    earlier = [{"step": 2, "loss": 9.0, "accuracy": 0.0}, {"step": 3, "test_accuracy": 0.5, "test_loss": 1.0}]
+    records = [{"step": 4, "loss": 2.0, "accuracy": 0.5}, {"step": 6, "loss": 1.0, "accuracy": 1.0}]
+    test = {"step": 6, "test_accuracy": 0.75, "test_loss": 1.0}
+    line = train.describe_epoch(2, [*earlier, *records, test])
+    assert line == "epoch   2   loss 1.5000   accuracy  75.00%   held out  75.00%"
+    assert train.describe_epoch(2, [*earlier, test]) == "epoch   2   held out  75.00%"
 
 
 # What the user can put right
@@ -387,11 +418,6 @@ def test_a_run_that_diverges(arguments, tmp_path, capsys):
     err = capsys.readouterr().err
     assert err == "error: training diverged by step 2: lower optimizer.learning_rate\n"
     assert records(tmp_path) == []
-
-
-def test_the_available_platform_is_accepted():
-    train.select_platform(jax.default_backend())
-    assert jax.config.jax_platforms == jax.default_backend()
 
 
 def test_the_program_itself(folder, arguments, tmp_path):

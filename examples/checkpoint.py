@@ -1,0 +1,202 @@
+"""What a run can go on from: all that decides its further course, written by orbax, whole or not at all."""
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import re
+import shutil
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+from examples.config import Config, RunError
+from examples.data import Digits
+from examples.model import Params, create
+from examples.step import named
+
+# Orbax logs an error with its traceback before it raises it, and here it is shown as one line.
+logging.getLogger("absl").setLevel(logging.CRITICAL)
+
+FOLDER = "checkpoints"  # in a run's own
+ITEMS = ("state", "about")
+
+
+class Checkpoints:
+    """The checkpoints of one run: the last `keep`, and the one that did best on the held-out images."""
+
+    def __init__(self, out: Path, keep: int, identity: dict[str, Any], resume: bool):
+        """Opens or makes those in the run's folder `out`; without `resume` those of an earlier run are removed."""
+        self.folder = out.absolute() / FOLDER  # orbax insists on a whole path
+        self.identity = identity
+        self.latest: int | None = None
+        try:
+            if not resume and jax.process_index() == 0:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"--out: cannot write into {out}: {error.strerror}") from error
+        policies = [LatestN(keep), BestN(get_metric_fn=_quality, n=1, keep_checkpoints_without_metrics=False)]
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=AnyPreservationPolicy(policies),
+            best_fn=_quality,
+            cleanup_tmp_directories=True,  # of saves that were killed
+        )
+        with _one_line(f"cannot open the checkpoints in {self.folder}"):
+            self._manager = ocp.CheckpointManager(self.folder, options=options, item_names=ITEMS)
+            self.latest = self._manager.latest_step()
+
+    def __enter__(self) -> "Checkpoints":
+        self._hook = sys.unraisablehook
+        sys.unraisablehook = self._report
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(Exception):  # `save` or `wait` has told of it
+            self._manager.close()
+        sys.unraisablehook = self._hook
+
+    def _report(self, unraisable: Any) -> None:
+        # After a write that failed, those still under way find that orbax has left: one error is enough.
+        if str(unraisable.exc_value) != "Event loop is closed":
+            self._hook(unraisable)
+
+    def save(self, step: int, state: Any, position: dict[str, Any], accuracy: float | None) -> None:
+        """Begins to write, beside the training. Raises RunError if this, or the save before, cannot be done.
+
+        `position` is that of the input; `accuracy` that on the held-out images, if they have been tried.
+        """
+        self.wait()
+        if self.latest == step:
+            return
+        about = {"identity": self.identity, "position": position}
+        with self._saving():
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(state=ocp.args.StandardSave(state), about=ocp.args.JsonSave(about)),
+                metrics=None if accuracy is None else {"test_accuracy": accuracy},
+            )
+
+    def wait(self) -> None:
+        """Returns when all is written; raises RunError if it could not be."""
+        with self._saving():
+            self._manager.wait_until_finished()
+            self.latest = self._manager.latest_step()
+
+    def restore(self, like: Any) -> tuple[int, Any, dict[str, Any]]:
+        """The last checkpoint: its step, a state of the kind and on the devices of `like`, the input's position.
+
+        Raises:
+            RunError: if it is of another run, or cannot be read.
+        """
+        if self.latest is None:
+            raise RunError(f"no checkpoint in {self.folder}")
+        folder = self.folder / str(self.latest)
+        with _one_line(f"cannot read the checkpoint in {folder}"):
+            about = self._manager.restore(self.latest, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
+            check_identity(folder, about["identity"], self.identity)
+            wanted = ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
+            state = self._manager.restore(self.latest, args=ocp.args.Composite(state=wanted))["state"]
+        return self.latest, state, about["position"]
+
+    def _saving(self) -> contextlib.AbstractContextManager[None]:
+        last = "there is none yet" if self.latest is None else f"the last good one is of step {self.latest}"
+        return _one_line(f"cannot write a checkpoint into {self.folder} ({last})")
+
+
+def restore_trained(out: Path, config: Config) -> tuple[int, Params]:
+    """The step, and the averaged parameters, of the best checkpoint in a run's folder `out`.
+
+    Raises:
+        RunError: if there is none, or it is not of the network that `config` describes.
+    """
+    folder = out.absolute() / FOLDER
+    if not folder.is_dir():
+        raise RunError(f"{out} holds no checkpoint: run examples.train with --out {out} first")
+    options = ocp.CheckpointManagerOptions(best_fn=_quality, create=False)
+    with (
+        _one_line(f"cannot read the checkpoints in {folder}"),
+        ocp.CheckpointManager(folder, options=options, item_names=ITEMS) as manager,
+    ):
+        step = manager.best_step()
+        if step is None:
+            raise RunError(f"{folder} holds no checkpoint that was tested: let the run come to an epoch's end")
+        _, like = create(config, jax.random.key(0))
+        about = manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
+        wanted = {**about["identity"], **_shapes(like)}
+        check_identity(folder / str(step), about["identity"], wanted)
+        tree = {"average": jax.tree.map(ocp.utils.to_shape_dtype_struct, like)}
+        onto = ocp.checkpoint_utils.construct_restore_args(tree)
+        wanted = ocp.args.PyTreeRestore(tree, restore_args=onto, partial_restore=True)
+        return step, manager.restore(step, args=ocp.args.Composite(state=wanted))["state"]["average"]
+
+
+def identity(config: Config, digits: Digits, params: Params) -> dict[str, Any]:
+    """What must not differ between a checkpoint and the run that goes on from it."""
+    settings = dataclasses.asdict(config)
+    # Neither how often to save nor where the images come from decides what is computed; the images themselves do.
+    del settings["checkpoint"]
+    for key in ("source", "name", "path"):
+        del settings["data"][key]
+    flat = {f"{section}.{key}": value for section, keys in settings.items() for key, value in keys.items()}
+    checksum = zlib.crc32(digits.train_images.tobytes(), zlib.crc32(digits.train_labels.tobytes()))
+    found = {**flat, "the checksum of the training images": checksum, **_shapes(params)}
+    return json.loads(json.dumps(found))  # with lists for tuples, as it comes back
+
+
+def check_identity(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raises RunError, naming the differences, if the checkpoint in `folder` is of another run than the one wanted."""
+    differences = [
+        f"{key} is {found.get(key, 'absent')} there and {wanted.get(key, 'absent')} here"
+        for key in {**wanted, **found}
+        if found.get(key) != wanted.get(key)
+    ]
+    if differences:
+        raise RunError(f"{folder} is of another run: {'; '.join(differences[:4])}")
+
+
+def kept_records(out: Path, step: int) -> list[dict]:
+    """Cuts a run's metrics.jsonl back to what was written up to `step`, and returns it."""
+    file = out / "metrics.jsonl"
+    kept, records = "", []
+    try:
+        for line in file.read_text(encoding="utf-8").splitlines(keepends=True):
+            # A line that was being written when the run was killed has no end.
+            if not line.endswith("\n") or (record := json.loads(line))["step"] > step:
+                break
+            kept += line
+            records.append(record)
+        temporary = file.with_suffix(".tmp")
+        temporary.write_text(kept, encoding="utf-8")
+        temporary.replace(file)  # so that a kill now leaves the old file or the new one
+    except OSError as error:
+        raise RunError(f"cannot go on with {file}: {error.strerror}") from error
+    return records
+
+
+def _shapes(params: Params) -> dict[str, list[int]]:
+    return {f"the shape of {name}": list(value.shape) for name, value in named(params).items()}
+
+
+def _quality(metrics: dict[str, float]) -> float:
+    return metrics["test_accuracy"]
+
+
+@contextlib.contextmanager
+def _one_line(what: str) -> Iterator[None]:
+    # Orbax and tensorstore raise whatever the file system led to, and say it at length.
+    try:
+        yield
+    except RunError:
+        raise
+    except Exception as error:
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        reason = os.strerror(int(code[1])) if code else str(error).partition("\n")[0] or type(error).__name__
+        raise RunError(f"{what}: {reason}") from error

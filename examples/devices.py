@@ -1,0 +1,79 @@
+"""Where a run computes: one device, several of this process, or those of several processes."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from examples.config import Run, RunError
+
+# XLA's newer fusion of matrix products on CPUs, which is slower than what it replaces on networks as small as these.
+TUNED_FOR_CPU: dict[str, str | bool] = {"xla_cpu_experimental_ynn_fusion_type": ""}
+
+
+def connect(run: Run) -> None:
+    """Picks the platform and joins the other processes, if any. Must come before anything touches a device."""
+    if run.platform != "auto":
+        jax.config.update("jax_platforms", run.platform)
+    if run.distributed:
+        try:
+            jax.distributed.initialize(run.coordinator, run.processes, run.process)
+        except (RuntimeError, ValueError) as error:
+            raise RunError(
+                f"--distributed: {str(error).splitlines()[0]} (--coordinator, --processes, --process)"
+            ) from error
+    check_platform(run.platform)
+
+
+def check_platform(name: str) -> None:
+    """Raises RunError if JAX has no device of the platform `name`."""
+    if name == "auto":
+        return
+    try:
+        jax.devices(name)
+    except RuntimeError:
+        jax.config.update("jax_platforms", None)
+        found = ", ".join(sorted({device.platform for device in jax.devices()}))
+        raise RunError(f"platform {name!r} is not available here; JAX finds: {found}") from None
+
+
+def make_mesh(run: Run) -> Mesh:
+    """The devices that divide each batch, along the one axis `data`."""
+    devices = jax.devices()
+    name, _, number = run.mesh.partition("=")
+    if not run.mesh:
+        count = len(devices) if run.distributed else 1
+    elif name != "data" or not number.isdecimal():
+        raise RunError(f"--mesh {run.mesh}: give the number of devices that divide each batch, such as data=8")
+    else:
+        count = int(number)
+    if not 0 < count <= len(devices):
+        raise RunError(f"--mesh {run.mesh}: JAX finds {len(devices)} devices, from data=1 to data={len(devices)}")
+    if run.distributed and count != len(devices):
+        raise RunError(f"--mesh {run.mesh}: with --distributed all {len(devices)} devices take part")
+    if run.settings.train.batch_size % count:
+        raise RunError(f"train.batch_size is {run.settings.train.batch_size}: not a multiple of the {count} devices")
+    return Mesh(np.array(devices[:count]), ("data",))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Every device holds the whole array."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def divide(mesh: Mesh, arrays: Any) -> Any:
+    """Puts arrays on the devices, each of which gets its part of their first axis; this process gives its own."""
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    return jax.tree.map(lambda array: jax.make_array_from_process_local_data(sharding, array), arrays)
+
+
+def compiler_options(choice: str, platform: str) -> dict[str, str | bool]:
+    """XLA's options for this run: on a CPU those that make it faster, where the installed XLA knows them."""
+    if choice == "plain" or platform != "cpu":
+        return {}
+    try:
+        jax.jit(lambda: 0).lower().compile(compiler_options=dict(TUNED_FOR_CPU))
+    except jax.errors.JaxRuntimeError:
+        return {}
+    return dict(TUNED_FOR_CPU)

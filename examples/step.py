@@ -1,0 +1,150 @@
+"""The training step: what a run's state is, and how one batch changes it."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax.training.dynamic_scale import DynamicScale
+
+from examples.augment import move
+from examples.config import Config
+from examples.data import CLASSES, normalise
+from examples.model import Params, create
+
+
+class State(NamedTuple):
+    """All that a training step reads and replaces."""
+
+    step: jax.Array
+    key: jax.Array
+    """from which each step draws its chance"""
+    params: Params
+    average: Params
+    """the moving average of the parameters, which is what is tested"""
+    optimizer: optax.OptState
+    scale: DynamicScale | None
+    """by which float16's gradients are kept from vanishing"""
+    sums: dict[str, Any]
+    """of the metrics, over the steps since the last record"""
+
+
+class Program(NamedTuple):
+    """A run's first state, and its two compiled functions."""
+
+    state: State
+    step_fn: jax.stages.Wrapped
+    """(state, images, labels) → the next state"""
+    test_fn: jax.stages.Wrapped
+    """(params, images, labels) → the sums of loss and accuracy; a label of -1 marks an image that does not count"""
+
+
+def build(config: Config, steps: int, sharding: jax.sharding.Sharding | None = None) -> Program:
+    """The state before the first of `steps` steps, the training step, and the function that tests.
+
+    What they return has the given sharding, by default whichever the compiler picks.
+    """
+    # threefry is the generator that gives the same numbers on every platform.
+    init_key, key = jax.random.split(jax.random.key(config.train.seed, impl="threefry2x32"))
+    apply, params = create(config, init_key)
+    schedule = optax.warmup_cosine_decay_schedule(
+        0.0, config.optimizer.learning_rate, int(config.optimizer.warmup * steps), steps
+    )
+    optimizer = optax.adamw(schedule, weight_decay=config.optimizer.weight_decay)
+    judge = judge_pixels if config.model.network == "autoencoder" else judge_classes
+
+    def loss_fn(params: Params, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+        scores = apply(params, normalise(images)).astype(jnp.float32)
+        losses, right = judge(scores, images, labels, config.train.label_smoothing)
+        return losses.mean(), right.mean()
+
+    @functools.partial(jax.jit, donate_argnums=0, out_shardings=sharding)
+    def step_fn(state: State, images: jax.Array, labels: jax.Array) -> State:
+        images = move(images, config.data, jax.random.fold_in(state.key, state.step))
+        scale, finite, (loss, accuracy), gradients = differentiate(state.scale, loss_fn, state.params, images, labels)
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
+        updated = (optax.apply_updates(state.params, updates), optimizer_state)
+        # With gradients that overflowed, only the scale changes.
+        params, optimizer_state = jax.tree.map(
+            functools.partial(jnp.where, finite), updated, (state.params, state.optimizer)
+        )
+        # Of few steps it is an average of those few, not of the initial weights.
+        decay = jnp.minimum(config.optimizer.average, (1 + state.step) / (10 + state.step))
+        share = 1 - decay if config.optimizer.average else 1.0
+        average = jax.tree.map(lambda old, new: (1 - share) * old + share * new, state.average, params)
+        metrics = {"loss": loss, "accuracy": accuracy, "learning_rate": schedule(state.step), **describe(gradients)}
+        fresh = state.step % config.train.log_every == 0  # the sums have been read
+        sums = jax.tree.map(lambda old, new: jnp.where(fresh, 0, old) + new, state.sums, metrics)
+        return State(state.step + 1, state.key, params, average, optimizer_state, scale, sums)
+
+    @functools.partial(jax.jit, out_shardings=sharding)
+    def test_fn(params: Params, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+        scores = apply(params, normalise(images)).astype(jnp.float32)
+        counts = labels >= 0
+        losses, right = judge(scores, images, labels, 0.0)
+        return (losses * counts).sum(), (right * counts).sum()
+
+    state = State(
+        step=jnp.zeros((), jnp.int32),
+        key=key,
+        params=params,
+        average=jax.tree.map(jnp.copy, params),
+        optimizer=optimizer.init(params),
+        scale=DynamicScale() if config.precision.compute == "float16" else None,
+        sums=zeros(params),
+    )
+    return Program(state, step_fn, test_fn)
+
+
+def judge_classes(
+    scores: jax.Array, images: jax.Array, labels: jax.Array, smoothing: float
+) -> tuple[jax.Array, jax.Array]:
+    """The cross-entropy of each image's scores, and whether the largest is that of its label."""
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, CLASSES), smoothing)
+    return optax.softmax_cross_entropy(scores, targets), (scores.argmax(-1) == labels).astype(jnp.float32)
+
+
+def judge_pixels(
+    scores: jax.Array, images: jax.Array, labels: jax.Array, smoothing: float
+) -> tuple[jax.Array, jax.Array]:
+    """The cross-entropy of each image drawn again, a mean over its pixels, and the share of them drawn right."""
+    white = images[..., None].astype(jnp.float32) / 255
+    losses = optax.sigmoid_binary_cross_entropy(scores, white)
+    right = (scores > 0) == (white > 0.5)
+    return losses.mean((1, 2, 3)), right.astype(jnp.float32).mean((1, 2, 3))
+
+
+def differentiate(scale: DynamicScale | None, loss_fn: Any, *args: Any) -> tuple[DynamicScale | None, Any, Any, Any]:
+    """The next loss scale, whether the gradients are finite, loss and accuracy, and the gradients."""
+    if scale is not None:
+        return scale.value_and_grad(loss_fn, has_aux=True)(*args)
+    value, gradients = jax.value_and_grad(loss_fn, has_aux=True)(*args)
+    return None, True, value, gradients
+
+
+def describe(gradients: Params) -> dict[str, dict[str, jax.Array]]:
+    """Of each parameter's gradient: the norm, the mean and the largest size, and the share that is exactly zero."""
+    arrays = named(gradients)
+    measures = {
+        "gradient_norm": jnp.linalg.norm,
+        "gradient_mean": lambda gradient: jnp.abs(gradient).mean(),
+        "gradient_max": lambda gradient: jnp.abs(gradient).max(),
+        "gradient_zero": lambda gradient: (gradient == 0).mean(),  # of a bias: the share of units that are dead
+    }
+    return {
+        name: {parameter: measure(gradient) for parameter, gradient in arrays.items()}
+        for name, measure in measures.items()
+    }
+
+
+def zeros(params: Params) -> dict[str, Any]:
+    """Sums of the metrics of no step."""
+    metrics = {"loss": 0.0, "accuracy": 0.0, "learning_rate": 0.0, **describe(params)}
+    return jax.tree.map(lambda _: jnp.zeros(()), metrics)
+
+
+def named(params: Params) -> dict[str, jax.Array]:
+    """The arrays of a network, or of its gradient, by name, such as `conv1.weight`."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
