@@ -2,9 +2,11 @@
 
 A box of taps is pooled one axis after the other. Along an axis the taps of all windows are strided slices of the
 image, merged pairwise by a select (for the maximum) or a sum: a window of k_h * k_w taps costs k_h + k_w merges, its
-derivatives of any order are those of slices, selects and sums, and no window is ever gathered or scattered.
+derivatives of any order are those of slices, selects and sums, and no window is ever gathered or scattered. Small
+windows that lie side by side have a form of their own for the maximum, whose gradient is written in one pass.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from functools import partial
@@ -32,6 +34,9 @@ __all__ = [
 ]
 
 _Function = TypeVar("_Function", bound=Callable)
+
+# Windows side by side of more taps than this are pooled axis by axis, which takes fewer merges to compile.
+_MOST_TAPS = 16
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -249,6 +254,8 @@ def _max(x: jax.Array, spec: PoolSpec) -> jax.Array:
     results ends there too: first (or last NaN) in the first row that has the maximum (in the last that has a NaN).
     """
     dtype = x.dtype
+    if _is_partition(x, spec):
+        return _max_side_by_side(x, spec)
     # The gradient of an element is the sum over the windows that it is the maximum of.
     x = x.astype(wide(dtype)) if any(s < d * (k - 1) + 1 for k, s, d in _each(spec, "kernel strides dilations")) else x
     lowest = -np.inf if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.iinfo(x.dtype).min
@@ -275,6 +282,63 @@ def _first_max(left, right, taps: int, step: int, *, axis: int, padding: int, di
         if unset > 0:
             take |= lax.broadcasted_iota(jnp.int32, right.shape, axis) < unset
     return jnp.where(take, right, left)
+
+
+def _is_partition(x: jax.Array, spec: PoolSpec) -> bool:
+    """Whether small windows lie side by side within the image: no position is in two of them, or in the padding."""
+    sizes = [x.shape[axis] for axis in spec.spatial_axes]
+    numbers = zip(sizes, spec.output_size(sizes), _each(spec, "kernel strides padding dilations"), strict=True)
+    return (
+        jnp.issubdtype(x.dtype, jnp.inexact)
+        and math.prod(spec.kernel) <= _MOST_TAPS
+        and all(type(n) is int and k == s and p == 0 and d == 1 and m * k <= n for n, m, (k, s, p, d) in numbers)
+    )
+
+
+def _max_side_by_side(x: jax.Array, spec: PoolSpec) -> jax.Array:
+    """The maximum of each window, where they lie side by side: a window's taps become axes of their own."""
+    taps, shape = [], list(x.shape)
+    for axis, k in reversed(_each(spec, "spatial_axes kernel")):
+        axis += x.ndim
+        m = x.shape[axis] // k
+        x = lax.slice_in_dim(x, 0, m * k, axis=axis)
+        shape[axis : axis + 1] = [m, k]
+        taps = [axis + 1, *(a + 1 for a in taps)]
+    return _first_maximum(x.reshape(shape), tuple(taps))
+
+
+# The maximum over some axes.
+_first_maximum = jax.custom_jvp(lambda x, taps: _winner(x, taps)[0], nondiff_argnums=(1,))
+
+
+@_first_maximum.defjvp
+def _first_maximum_jvp(taps: tuple[int, ...], primals, tangents):
+    # That of the winning tap. Its transpose writes each element of the image once, where that of a chain of selects
+    # would add up an image for each tap.
+    (x,), (dx,) = primals, tangents
+    value, winner = _winner(x, taps)
+    sizes = [n if axis in taps else 1 for axis, n in enumerate(x.shape)]
+    number = np.arange(math.prod(sizes), dtype=np.int8).reshape(sizes)
+    return value, jnp.where(jnp.expand_dims(winner, taps) == number, dx, 0).sum(taps)
+
+
+def _winner(x: jax.Array, taps: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    """The maximum over the axes `taps`, and the number of the tap that it is at: the first, or the last NaN."""
+
+    def tap(index):
+        value = x
+        for axis, i in reversed(list(zip(taps, index, strict=True))):
+            value = lax.index_in_dim(value, i, axis, keepdims=False)
+        return value
+
+    first, *others = itertools.product(*(range(x.shape[axis]) for axis in taps))
+    best = tap(first)
+    winner = jnp.zeros(best.shape, jnp.int8)
+    for number, index in enumerate(others, 1):
+        value = tap(index)
+        take = (value > best) | jnp.isnan(value)
+        best, winner = jnp.where(take, value, best), jnp.where(take, jnp.int8(number), winner)
+    return best, winner
 
 
 @partial(jax.jit, static_argnames=("spec", "include_pad", "divisor"), inline=True)
