@@ -146,6 +146,33 @@ def test_a_batch_split_over_devices_stays_split(groups):
         assert sharding.shard_shape((16, 9, 10, 8))[0] == 2
 
 
+@pytest.mark.parametrize("groups", [1, 8])
+def test_a_weight_split_over_devices_gathers_nothing(groups):
+    """Output channels split over four devices, the batch over two: sums cross them, images and weights do not."""
+    mesh = jax.make_mesh((2, 4), ("batch", "channels"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+
+    def split(*axes):
+        return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))
+
+    x = jax.ShapeDtypeStruct((16, 9, 10, 8), jnp.float32, sharding=split("batch"))
+    w = jax.ShapeDtypeStruct((16, 8 // groups, 3, 3), jnp.float32, sharding=split("channels"))
+
+    @jax.jit
+    def step(x, w):
+        y, transpose = jax.vjp(
+            lambda x, w: jaxconv.conv2d(x, w, None, 1, 1, 1, groups, data_format="channels_last"), x, w
+        )
+        return y, *transpose(y)
+
+    compiled = step.lower(x, w).compile()
+    program = compiled.as_text()
+    assert "all-gather" not in program
+    assert "all-to-all" not in program
+    y, dx, _ = compiled.output_shardings
+    assert y.shard_shape((16, 9, 10, 16)) == (8, 9, 10, 4)
+    assert dx.shard_shape((16, 9, 10, 8))[0] == 8
+
+
 def test_an_exported_program_holds_nothing_of_ours():
     f = jax.jit(lambda x, w: jaxconv.conv2d(x, w, groups=4, data_format="channels_last"))
     arguments = (jax.ShapeDtypeStruct((2, 7, 5, 4), jnp.float32), jax.ShapeDtypeStruct((4, 1, 3, 3), jnp.float32))
