@@ -168,22 +168,21 @@ def eager_sides(name: str) -> dict[str, Side]:
 # ---------------------------------------------------------------------------------------------------------------
 
 
-def measure_around(only: Sequence[str] | None) -> Results:
-    """The figures of every row that is asked for; those of eager calls are of one call."""
+def rows() -> dict[str, Callable[[], dict]]:
+    """What measures each pool, layer and eager call."""
     makers = {name: partial(pool_sides, *numbers) for name, numbers in POOLS.items()}
     for name, numbers in LAYERS.items():
         for bias in (True, False):
             makers[f"{name}, {'with' if bias else 'without'} bias"] = partial(layer_sides, *numbers, bias)
     makers |= {f"eager {name}": partial(eager_sides, name) for name in EAGER}
-    results = {}
-    for name, make in makers.items():
-        if measure.is_wanted(name, only):
-            results[name] = measure.measure(make(), 1e-4)
-            if name.startswith("eager "):
-                for figures in results[name].values():
-                    figures["ms"] /= CALLS
-            measure.announce(name, results[name])
-    return results
+    return {name: partial(_measure, make, CALLS if name.startswith("eager ") else 1) for name, make in makers.items()}
+
+
+def _measure(make: Callable[[], dict[str, Side]], calls: int) -> dict[str, dict[str, float | None]]:
+    figures = measure.measure(make(), 1e-4)
+    for side in figures.values():
+        side["ms"] /= calls
+    return figures
 
 
 def table(results: Results) -> str:
@@ -213,12 +212,8 @@ def eager_table(results: Results) -> str:
 def main() -> None:
     """Measures and prints the tables."""
     arguments = measure.parser("Times what stands around a convolution against its peers.").parse_args()
-    where = measure.surroundings()
-    for name, value in where.items():
-        print(f"{name}: {value}")
-    results = measure_around(arguments.only)
-    print(f"\n{table(results)}\n\n{eager_table(results)}")
-    measure.write(arguments.json, where, results)
+    _, results = measure.run(rows(), arguments)
+    print(f"{table(results)}\n\n{eager_table(results)}")
 
 
 if __name__ == "__main__":

@@ -347,26 +347,22 @@ def _torch_numpy(a: Any) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------------------------
 
 
-def measure_layers(only: Sequence[str] | None, algorithm: str) -> Results:
-    """The figures of every row that is asked for."""
-    results = {}
-    for row in ROWS:
-        if measure.is_wanted(row.name, only):
-            results[row.name] = measure.measure(sides(row, algorithm), _TOLERANCES[row.dtype])
-            measure.announce(row.name, results[row.name])
-    return results
+def layer_rows(algorithm: str) -> dict[str, Callable[[], dict]]:
+    """What measures each layer."""
+    return {row.name: partial(_measure_layer, row, algorithm) for row in ROWS}
 
 
-def measure_ops(only: Sequence[str] | None) -> Results:
-    """The same for each op by itself; a row's name is `layer: op`."""
-    results = {}
-    for row in ROWS:
-        for op in OPS:
-            name = f"{row.name}: {op}"
-            if measure.is_wanted(name, only):
-                results[name] = measure.measure(op_sides(row, op), _TOLERANCES[row.dtype])
-                measure.announce(name, results[name])
-    return results
+def _measure_layer(row: Row, algorithm: str) -> dict[str, dict[str, float | None]]:
+    return measure.measure(sides(row, algorithm), _TOLERANCES[row.dtype])
+
+
+def op_rows() -> dict[str, Callable[[], dict]]:
+    """What measures each op of each layer; a name is `layer: op`."""
+    return {f"{row.name}: {op}": partial(_measure_op, row, op) for row in ROWS for op in OPS}
+
+
+def _measure_op(row: Row, op: str) -> dict[str, dict[str, float | None]]:
+    return measure.measure(op_sides(row, op), _TOLERANCES[row.dtype])
 
 
 def table(results: Results) -> str:
@@ -430,16 +426,12 @@ def main() -> None:
     parser.add_argument("--algorithm", default="auto", choices=["auto", *available()], help="what jaxconv takes")
     parser.add_argument("--ops", action="store_true", help="the output and both gradients apart")
     arguments = parser.parse_args()
-    where = measure.surroundings()
-    for name, value in where.items():
-        print(f"{name}: {value}")
     if arguments.ops:
-        results = measure_ops(arguments.only)
-        print(f"\n{ops_table(results, measure.ceiling(where))}")
+        where, results = measure.run(op_rows(), arguments)
+        print(ops_table(results, measure.ceiling(where)))
     else:
-        results = measure_layers(arguments.only, arguments.algorithm)
-        print(f"\n{table(results)}\n\n{summary(results)}")
-    measure.write(arguments.json, where, results)
+        where, results = measure.run(layer_rows(arguments.algorithm), arguments)
+        print(f"{table(results)}\n\n{summary(results)}")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ except ImportError:  # a peer like the others: its columns stay empty where it i
     torch = None
 
 LEAST_RUNS, MOST_RUNS, SECONDS = 5, 25, 2.0
-SLOW_SECONDS = 1.0
+SLOW_SECONDS, PAUSE_SECONDS = 1.0, 0.02
 CORES = len(os.sched_getaffinity(0))
 ON_GPU = jax.default_backend() == "gpu"
 
@@ -122,14 +122,15 @@ def measure(sides: Mapping[str, Side], *tolerances: float) -> dict[str, dict[str
 def alternate(sides: Sequence[Side]) -> None:
     """Times all sides in turn.
 
-    Before a side is timed it runs once untimed: the threads of one library still spin, and what it read still fills the
-    cache, when the next one starts.
+    The threads of one library (OpenMP's, for some milliseconds) still spin when its call has returned, and what it read
+    still fills the cache. So before a side is timed there is a pause, and a run of its own that is not counted.
     """
     start = time.perf_counter()
     for count in range(MOST_RUNS):
         if count >= LEAST_RUNS and time.perf_counter() - start > SECONDS:
             break
         for side in sides:
+            time.sleep(PAUSE_SECONDS)
             side.run()
             side.times.append(side.time()[0])
 
@@ -265,17 +266,21 @@ def parser(description: str) -> argparse.ArgumentParser:
     return made
 
 
-def is_wanted(name: str, only: Sequence[str] | None) -> bool:
-    """Whether a row is asked for."""
-    return only is None or any(part in name for part in only)
+def run(rows: Mapping[str, Callable[[], dict]], arguments: argparse.Namespace) -> tuple[dict[str, str], Results]:
+    """Measures the rows that are asked for, one after the other, and keeps what is done should it be cut short.
 
-
-def announce(name: str, figures: Mapping[str, Mapping[str, float | None]]) -> None:
-    """One line as soon as a row is measured."""
-    print(f"  {name}: " + ", ".join(f"{side} {f['ms']:.2f}" for side, f in figures.items()), flush=True)
-
-
-def write(path: str | None, where: Mapping[str, str], rows: Any, **more: Any) -> None:
-    """The figures as JSON, where a path is given."""
-    if path:
-        Path(path).write_text(json.dumps({"where": where, "rows": rows, **more}, indent=1))
+    Returns:
+        What the figures depend on, and the figures.
+    """
+    where, results = surroundings(), {}
+    for name, value in where.items():
+        print(f"{name}: {value}")
+    for name, row in rows.items():
+        if arguments.only is not None and not any(part in name for part in arguments.only):
+            continue
+        results[name] = row()
+        print(f"  {name}: " + ", ".join(f"{side} {f['ms']:.2f}" for side, f in results[name].items()), flush=True)
+        if arguments.json:
+            Path(arguments.json).write_text(json.dumps({"where": where, "rows": results}, indent=1))
+    print()
+    return where, results

@@ -510,19 +510,20 @@ def flops(network: Network) -> int:
     return count(jaxpr.jaxpr)
 
 
-def measure_networks(only: Sequence[str] | None) -> Results:
-    """The figures of every network that is asked for; a row's name is `network: what it does`."""
-    results = {}
-    for network in NETWORKS:
-        for train in (True, False):
-            name = f"{network.name}: {'training step' if train else 'inference'}"
-            if measure.is_wanted(name, only):
-                made = sides(network, train)
-                results[name] = measure.measure(made, _TOLERANCES[network.dtype], _GRADIENT_TOLERANCE)
-                # A gradient costs what inference does, once for the parameters and once for the activations.
-                results[name]["jaxconv"]["gflop"] = flops(network) * (3 if train else 1) / 1e9
-                measure.announce(name, results[name])
-    return results
+def rows() -> dict[str, Callable[[], dict]]:
+    """What measures each network; a name is `network: what it does`."""
+    return {
+        f"{network.name}: {'training step' if train else 'inference'}": partial(_measure, network, train)
+        for network in NETWORKS
+        for train in (True, False)
+    }
+
+
+def _measure(network: Network, train: bool) -> dict[str, dict[str, float | None]]:
+    figures = measure.measure(sides(network, train), _TOLERANCES[network.dtype], _GRADIENT_TOLERANCE)
+    # A gradient costs what inference does, once for the parameters and once for the activations.
+    figures["jaxconv"]["gflop"] = flops(network) * (3 if train else 1) / 1e9
+    return figures
 
 
 def table(results: Results, ceiling: float) -> str:
@@ -550,12 +551,8 @@ def table(results: Results, ceiling: float) -> str:
 def main() -> None:
     """Measures and prints the table."""
     arguments = measure.parser("Times whole networks against their peers.").parse_args()
-    where = measure.surroundings()
-    for name, value in where.items():
-        print(f"{name}: {value}")
-    results = measure_networks(arguments.only)
-    print(f"\n{table(results, measure.ceiling(where))}")
-    measure.write(arguments.json, where, results)
+    where, results = measure.run(rows(), arguments)
+    print(table(results, measure.ceiling(where)))
 
 
 if __name__ == "__main__":
