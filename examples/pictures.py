@@ -41,8 +41,7 @@ def draw_curves(trainings: Sequence[dict], tests: Sequence[dict], path: Path) ->
     rate.set(title="Learning rate", xlabel="step", ylabel="learning rate", ylim=(0, None))
     norm.set(title="Gradient of all parameters", xlabel="step", ylabel="Euclidean norm", yscale="log")
     for axes in (loss, norm):
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+        _plain_numbers(axes)
     for axes in (rate, norm):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.savefig(path)
@@ -63,7 +62,8 @@ def draw_gradient_flow(trainings: Sequence[dict], shapes: Mapping[str, Sequence[
     ):
         values = np.array([statistics[key] for statistics in layers.values()])
         if key == "dead":
-            values, norm = 100 * values, Normalize(0, 100)
+            # A few of a hundred shall be seen.
+            values, norm = 100 * values, Normalize(0, max(10.0, 100 * values.max()))
         else:
             positive = values[values > 0] if (values > 0).any() else np.array([1e-8])
             norm = LogNorm(positive.min(), max(positive.max(), 1.01 * positive.min()), clip=True)
@@ -71,7 +71,9 @@ def draw_gradient_flow(trainings: Sequence[dict], shapes: Mapping[str, Sequence[
         axes.set_title(title, fontsize="medium")
         axes.set_yticks(range(len(layers)), list(layers))
         axes.invert_yaxis()
-        figure.colorbar(mesh, ax=axes, label=label, pad=0.01)
+        bar = figure.colorbar(mesh, ax=axes, label=label, pad=0.01)
+        if key != "dead":
+            _plain_numbers(bar.ax)
     panels[-1].set_xlabel("step")
     figure.savefig(path)
 
@@ -133,7 +135,9 @@ def draw_feature_maps(image: np.ndarray, maps: Mapping[str, np.ndarray], title: 
     """Draws an image (height, width) and what each layer makes of it, (height, width, channels) each."""
     columns = max(min(MOST_MAPS, values.shape[-1]) for values in maps.values())
     figure = _figure(max(5.5, 0.62 * columns + 1.6), 0.72 * (len(maps) + 1) + 0.9)
-    figure.suptitle(title)
+    figure.suptitle(
+        f"{title}\nafter the ReLU; all maps of a layer share one scale, from black to white", fontsize="medium"
+    )
     grid = figure.subplots(len(maps) + 1, columns, squeeze=False)
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
@@ -143,7 +147,7 @@ def draw_feature_maps(image: np.ndarray, maps: Mapping[str, np.ndarray], title: 
     for row, (name, values) in zip(grid[1:], maps.items(), strict=True):
         height, width, channels = values.shape
         shown = f"{columns} of {channels}" if channels > columns else str(channels)
-        _side_label(row[0], f"{name}\n{height}×{width}\n{shown} channels")
+        _side_label(row[0], f"{name}\n{height}×{width}\n{shown} channel{'s' * (channels > 1)}")
         # One scale a layer: a channel that stays dark is one that does not answer.
         for axes, channel in zip(row, np.moveaxis(values, -1, 0), strict=False):
             axes.imshow(channel, cmap="gray", vmin=min(0.0, values.min()), vmax=max(values.max(), 1e-8))
@@ -199,6 +203,20 @@ def draw_mistakes(
     figure.savefig(path)
 
 
+def draw_reconstructions(images: np.ndarray, drawn: np.ndarray, path: Path) -> None:
+    """Draws images (count, height, width) above what an autoencoder makes of them, 0 to 255."""
+    figure = _figure(max(5.5, 0.8 * len(images) + 1.2), 2.6)
+    figure.suptitle("Held-out images and what the autoencoder draws of them")
+    for row, (name, pictures) in zip(
+        figure.subplots(2, len(images), squeeze=False), (("image", images), ("drawn", drawn)), strict=True
+    ):
+        for axes, picture in zip(row, pictures, strict=True):
+            _image(axes, picture)
+            axes.set(xticks=[], yticks=[])
+        _side_label(row[0], name)
+    figure.savefig(path)
+
+
 def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=120, layout="constrained")
 
@@ -206,6 +224,12 @@ def _figure(width: float, height: float) -> Figure:
 def _plot(axes: Axes, records: Sequence[dict], value: Callable[[dict], float], **style: Any) -> None:
     axes.plot([record["step"] for record in records], [value(record) for record in records], **style)
     axes.grid(alpha=0.3)
+
+
+def _plain_numbers(axes: Axes) -> None:
+    """Labels a logarithmic vertical axis 1, 2, 5, 10, 20, 50 and so on."""
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
 
 
 def _image(axes: Axes, image: np.ndarray) -> None:

@@ -137,7 +137,7 @@ def test_gradient_flow(draw):
         np.testing.assert_allclose(mesh.get_array(), [scale * statistics[layer][key] for layer in LAYERS])
         np.testing.assert_array_equal(mesh.get_coordinates()[0, :, 0], [0, 20, 40, 50])
         assert axes.get_title()
-    assert panels[2].collections[0].get_clim() == (0, 100)
+    assert panels[2].collections[0].get_clim() == (0, 100 * max(statistics[layer]["dead"].max() for layer in LAYERS))
     assert panels[-1].get_xlabel() == "step"
     assert [axes.get_ylabel() for axes in figure.axes[3:]] == ["|∂ loss / ∂ parameter|"] * 2 + ["share (%)"]
     assert_no_overlap(figure)
@@ -145,7 +145,9 @@ def test_gradient_flow(draw):
 
 def test_a_network_without_any_gradient_can_be_drawn(draw):
     still = [training(step, gradient_mean=dict.fromkeys(SHAPES, 0.0)) for step in (1, 2)]
-    draw(pictures.draw_gradient_flow, still, SHAPES)
+    still = [record | {"gradient_zero": dict.fromkeys(SHAPES, 0.01)} for record in still]
+    figure = draw(pictures.draw_gradient_flow, still, SHAPES)
+    assert figure.axes[2].collections[0].get_clim() == (0, 10)  # one of a hundred is a tenth of the shades
 
 
 def test_the_shades_read_the_same_without_colour():
@@ -177,7 +179,7 @@ def test_feature_maps(draw):
     image = rng.integers(0, 256, (28, 28), dtype=np.uint8)
     maps = {"conv1": rng.normal(size=(28, 28, 3)), "conv2": rng.normal(size=(14, 14, 40))}
     figure = draw(pictures.draw_feature_maps, image, maps, "Feature maps of a 7")
-    assert figure.get_suptitle() == "Feature maps of a 7"
+    assert figure.get_suptitle().startswith("Feature maps of a 7\n")
     images = drawn_images(figure)
     assert len(images) == 1 + 3 + pictures.MOST_MAPS
     np.testing.assert_array_equal(images[0].get_array(), image)
@@ -241,3 +243,13 @@ def test_no_mistake_and_very_many(draw):
     figure = draw(pictures.draw_mistakes, images, labels, right, FASHION)
     assert drawn_images(figure) == []
     assert figure.get_suptitle() == "No mistake on 60 held-out images"
+
+
+def test_reconstructions(draw):
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
+    figure = draw(pictures.draw_reconstructions, images, 255.0 - images)
+    for image, wanted in zip(drawn_images(figure), [*images, *(255.0 - images)], strict=True):
+        np.testing.assert_array_equal(image.get_array(), wanted)
+        assert image.get_clim() == (0, 255)
+    assert [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()] == ["image", "drawn"]
+    assert_no_overlap(figure)
