@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from examples.config import Config, RunError
@@ -40,6 +41,8 @@ class Checkpoints:
         try:
             if not resume and jax.process_index() == 0:
                 shutil.rmtree(self.folder, ignore_errors=True)
+            if jax.process_count() > 1:  # the others must not find what is being removed
+                multihost_utils.sync_global_devices("checkpoints of an earlier run are removed")
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"--out: cannot write into {out}: {error.strerror}") from error
@@ -173,9 +176,10 @@ def kept_records(out: Path, step: int) -> list[dict]:
                 break
             kept += line
             records.append(record)
-        temporary = file.with_suffix(".tmp")
-        temporary.write_text(kept, encoding="utf-8")
-        temporary.replace(file)  # so that a kill now leaves the old file or the new one
+        if jax.process_index() == 0:
+            temporary = file.with_suffix(".tmp")
+            temporary.write_text(kept, encoding="utf-8")
+            temporary.replace(file)  # so that a kill now leaves the old file or the new one
     except OSError as error:
         raise RunError(f"cannot go on with {file}: {error.strerror}") from error
     return records

@@ -8,7 +8,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from examples.config import Run, RunError
 
-# XLA's newer fusion of matrix products on CPUs, which is slower than what it replaces on networks as small as these.
+# Turns off XLA's newer fusion of matrix products on CPUs. On two cores and with JAX 0.10 a step of the classifier is
+# faster by that: 1.06 times with channels of 16, 32, 64, and 1.29 times with twice as many.
 TUNED_FOR_CPU: dict[str, str | bool] = {"xla_cpu_experimental_ynn_fusion_type": ""}
 
 

@@ -24,6 +24,6 @@ def batches(digits: Digits, batch_size: int, seed: int, process: int = 0, proces
     rows = grain.MapDataset.range(len(digits.train_labels))
     # Grain counts up from the seed with each epoch: near seeds have to be made far ones, or they share epochs.
     (far,) = np.random.SeedSequence(seed).generate_state(1)
-    rows = rows.shuffle(int(far)).batch(batch_size, drop_remainder=True)
+    rows = rows.shuffle(int(far)).batch(batch_size, drop_remainder=True, batch_fn=np.array)
     # One thread, a few batches ahead: the device never waits for what takes a millisecond.
     return iter(rows.repeat().map(take).to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)))
