@@ -15,7 +15,7 @@ from benchmarks import around, layers, measure, networks
 
 COMMANDS = {
     "layers": ["benchmarks.layers"],
-    "ops": ["benchmarks.layers", "--ops"],
+    "ops": ["benchmarks.layers", "--ops", "--main"],
     "networks": ["benchmarks.networks"],
     "around": ["benchmarks.around"],
 }

@@ -1,6 +1,6 @@
 """Single layers: output and both gradients, against `lax` as Flax and Equinox call it, and against PyTorch.
 
-    python -m benchmarks.layers [--ops] [--algorithm NAME] [--only TEXT ...] [--json FILE]
+    python -m benchmarks.layers [--ops] [--main] [--algorithm NAME] [--only TEXT ...] [--json FILE]
 
 Each side has its own layout: channels last for Flax and PyTorch, channels first for Equinox, and the row's own for
 jaxconv and `lax`. With `--ops` the output and the two gradients are timed apart, for every algorithm of jaxconv.
@@ -105,6 +105,7 @@ ROWS = [
     row("3x3 bfloat16, 64-64, 28x28", 8, 64, (28, 28), 64, 3, 1, 1, dtype="bfloat16"),
     row("3x3, 67-61, 28x28", 8, 67, (28, 28), 61, 3, 1, 1),
     row("8 groups of 16, 3x3, 28x28", 8, 128, (28, 28), 128, 3, 1, 1, groups=8),
+    row("depthwise 3x3 stride 2, 96, 56x56", 8, 96, (56, 56), 96, 3, 2, 1, groups=96),
     row("depthwise 31x31, 64, 32x32", 4, 64, (32, 32), 64, 31, 1, 15, groups=64),
 ]
 if ON_GPU:
@@ -347,18 +348,18 @@ def _torch_numpy(a: Any) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------------------------
 
 
-def layer_rows(algorithm: str) -> dict[str, Callable[[], dict]]:
+def layer_rows(rows: Sequence[Row], algorithm: str) -> dict[str, Callable[[], dict]]:
     """What measures each layer."""
-    return {row.name: partial(_measure_layer, row, algorithm) for row in ROWS}
+    return {row.name: partial(_measure_layer, row, algorithm) for row in rows}
 
 
 def _measure_layer(row: Row, algorithm: str) -> dict[str, dict[str, float | None]]:
     return measure.measure(sides(row, algorithm), _TOLERANCES[row.dtype])
 
 
-def op_rows() -> dict[str, Callable[[], dict]]:
+def op_rows(rows: Sequence[Row]) -> dict[str, Callable[[], dict]]:
     """What measures each op of each layer; a name is `layer: op`."""
-    return {f"{row.name}: {op}": partial(_measure_op, row, op) for row in ROWS for op in OPS}
+    return {f"{row.name}: {op}": partial(_measure_op, row, op) for row in rows for op in OPS}
 
 
 def _measure_op(row: Row, op: str) -> dict[str, dict[str, float | None]]:
@@ -425,12 +426,14 @@ def main() -> None:
     parser = measure.parser("Times single layers against their peers.")
     parser.add_argument("--algorithm", default="auto", choices=["auto", *available()], help="what jaxconv takes")
     parser.add_argument("--ops", action="store_true", help="the output and both gradients apart")
+    parser.add_argument("--main", action="store_true", help="no rows but those that the means are taken over")
     arguments = parser.parse_args()
+    rows = [row for row in ROWS if row.main or not arguments.main]
     if arguments.ops:
-        where, results = measure.run(op_rows(), arguments)
+        where, results = measure.run(op_rows(rows), arguments)
         print(ops_table(results, measure.ceiling(where)))
     else:
-        where, results = measure.run(layer_rows(arguments.algorithm), arguments)
+        where, results = measure.run(layer_rows(rows, arguments.algorithm), arguments)
         print(f"{table(results)}\n\n{summary(results)}")
 
 
