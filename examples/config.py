@@ -138,6 +138,8 @@ class Run:
     """where to run; auto leaves the choice to JAX"""
     resume: bool = False
     """go on from the last checkpoint in --out, if there is one"""
+    tensorboard: bool = False
+    """also write TensorBoard's event files, into the folder tensorboard of --out"""
     mesh: str = ""
     """how many devices divide each batch, such as data=8; one if not given, with --distributed all"""
     distributed: bool = False

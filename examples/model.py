@@ -16,8 +16,8 @@ from jaxconv.nnx import Conv2d, ConvTranspose2d, MaxPool2d
 
 Params = dict[str, Any]
 """The arrays of a network by layer and name: {"conv1": {"weight": …, "bias": …}, …}."""
-Apply = Callable[[Params, jax.Array], jax.Array]
-"""A network as a function of its parameters and of images, (count, 28, 28, 1)."""
+Apply = Callable[..., Any]
+"""A network as a function of its parameters and of images, (count, 28, 28, 1); of its `method`s too."""
 
 
 class Classifier(nnx.Module):
@@ -36,10 +36,15 @@ class Classifier(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Scores, of which the largest names the class."""
+        return self.outputs(x)["linear"]
+
+    def outputs(self, x: jax.Array) -> dict[str, jax.Array]:
+        """What each layer gives, after its ReLU."""
+        found = {}
         for number in range(1, self.convs + 1):
-            x = nnx.relu(getattr(self, f"conv{number}")(x))
+            x = found[f"conv{number}"] = nnx.relu(getattr(self, f"conv{number}")(x))
             x = self.halve(x) if number <= 2 else x
-        return self.linear(x.reshape(x.shape[0], -1))
+        return {**found, "linear": self.linear(x.reshape(x.shape[0], -1))}
 
 
 class Separable(nnx.Module):
@@ -61,15 +66,20 @@ class LinenClassifier(linen.Module):
     config: Model
     options: dict[str, Any]
 
-    @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """(count, 28, 28, 1) → scores, (count, 10)."""
+        return self.outputs(x)["linear"]
+
+    @linen.compact
+    def outputs(self, x: jax.Array) -> dict[str, jax.Array]:
+        """What each layer gives, after its ReLU."""
+        found = {}
         for number, channels in enumerate(self.config.channels, 1):
             conv = jaxconv.linen.Conv2d(None, channels, **geometry(self.config), **self.options, name=f"conv{number}")
-            x = linen.relu(conv(x))
+            x = found[f"conv{number}"] = linen.relu(conv(x))
             x = jaxconv.linen.MaxPool2d(2, data_format="channels_last")(x) if number <= 2 else x
         numbers = {name: value for name, value in self.options.items() if name != "data_format"}
-        return linen.Dense(CLASSES, **numbers, name="linear")(x.reshape(x.shape[0], -1))
+        return {**found, "linear": linen.Dense(CLASSES, **numbers, name="linear")(x.reshape(x.shape[0], -1))}
 
 
 class Autoencoder(nnx.Module):
@@ -87,10 +97,15 @@ class Autoencoder(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Above zero where a pixel is rather white than black."""
-        x = nnx.relu(self.conv1(x))
-        x = self.conv2(x)
-        x = nnx.relu(self.transposed1(nnx.relu(x)))
-        return self.transposed2(x)
+        return self.outputs(x)["transposed2"]
+
+    def outputs(self, x: jax.Array) -> dict[str, jax.Array]:
+        """What each layer gives, after its ReLU."""
+        conv1 = nnx.relu(self.conv1(x))
+        conv2 = nnx.relu(self.conv2(conv1))
+        transposed1 = nnx.relu(self.transposed1(conv2))
+        transposed2 = self.transposed2(transposed1)
+        return {"conv1": conv1, "conv2": conv2, "transposed1": transposed1, "transposed2": transposed2}
 
 
 def create(config: Config, key: jax.Array) -> tuple[Apply, Params]:
@@ -106,7 +121,11 @@ def create(config: Config, key: jax.Array) -> tuple[Apply, Params]:
             raise RunError("model.framework is 'linen': that is written for the plain classifier alone; take 'nnx'")
         network: Any = LinenClassifier(model, options)
         params = jax.jit(network.init)(key, jnp.zeros((1, SIDE, SIDE, 1)))["params"]
-        return lambda params, images: network.apply({"params": params}, images), params
+
+        def apply(params: Params, images: jax.Array, method: str = "__call__") -> Any:
+            return network.apply({"params": params}, images, method=method)
+
+        return apply, params
     if model.network == "autoencoder" and (
         len(model.channels) != 2 or (model.block, model.dilation, model.padding_mode) != ("plain", 1, "zeros")
     ):
@@ -121,7 +140,11 @@ def create(config: Config, key: jax.Array) -> tuple[Apply, Params]:
         return kind(model, options, rngs=nnx.Rngs(key))
 
     network, params = nnx.split(initial(key))
-    return lambda params, images: nnx.merge(network, params)(images), nnx.to_pure_dict(params)
+
+    def apply(params: Params, images: jax.Array, method: str = "__call__") -> Any:
+        return getattr(nnx.merge(network, params), method)(images)
+
+    return apply, nnx.to_pure_dict(params)
 
 
 def geometry(config: Model) -> dict[str, Any]:

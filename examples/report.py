@@ -1,11 +1,11 @@
 """What a run shows on the terminal, and what it leaves in its folder."""
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 from rich import box
@@ -14,6 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from examples.config import RunError
+from examples.pictures import draw_curves, draw_gradient_flow, layer_statistics, whole_norm
+from examples.tensorboard import EventFiles
 
 
 class Report:
@@ -27,10 +29,13 @@ class Report:
         records: Sequence[dict] = (),
         *,
         quiet: bool = False,
+        tensorboard: bool = False,
     ):
         """`records` are those of a run that is resumed; `quiet` is for a process that leaves reporting to another."""
+        done = records[-1]["step"] if records else 0
         try:
             out.mkdir(parents=True, exist_ok=True)
+            self._events = EventFiles(out / "tensorboard", done + 1) if tensorboard and not quiet else None
             file = os.devnull if quiet else out / "metrics.jsonl"
             self._file = open(file, "a" if records else "w", encoding="utf-8")  # noqa: SIM115
         except OSError as error:
@@ -39,9 +44,10 @@ class Report:
         self.shapes = shapes
         self.records = list(records)
         self._quiet = quiet
+        self._speed = math.nan  # in images a second, between the last two records of training
+        self._headed = False
         self._console = Console(highlight=False, quiet=quiet)
         self._progress = Progress(
-            TextColumn("training"),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.description}"),
@@ -51,7 +57,7 @@ class Report:
             transient=True,
             expand=True,
         )
-        self._task = self._progress.add_task("", total=steps, completed=self.records[-1]["step"] if records else 0)
+        self._task = self._progress.add_task("", total=steps, completed=done)
 
     def __enter__(self) -> "Report":
         self._progress.start()
@@ -62,6 +68,8 @@ class Report:
     ) -> None:
         self._progress.stop()
         self._file.close()
+        if self._events:
+            self._events.close()
 
     def say(self, text: str) -> None:
         """Prints one line."""
@@ -77,95 +85,61 @@ class Report:
         self._file.write(line + "\n")
         self._file.flush()
         self.records.append(record)
+        if self._events:
+            self._events.write(record)
 
     def advance(self, step: int, images_per_second: float) -> None:
         """Moves the progress display on to `step`, whose record was just written."""
+        self._speed = images_per_second
         latest = self.records[-1]
-        numbers = f"loss {latest['loss']:.3f}  accuracy {latest['accuracy']:.1%}  {images_per_second:,.0f} images/s"
+        numbers = (
+            f"loss {latest['loss']:.3f} acc {latest['accuracy']:.1%} lr {latest['learning_rate']:.1e} "
+            f"grad {whole_norm(latest):.2g} {images_per_second:,.0f} img/s"  # all of it fits into 80 columns
+        )
         self._progress.update(self._task, completed=step, description=numbers)
+        if self._events:
+            self._events.write({"step": step}, images_per_second=images_per_second)
+
+    def epoch(self, number: int) -> None:
+        """Prints a line for an epoch, whose test was just recorded: the means of its training, and the test."""
+        *before, test = self.records
+        start = next((i for i in range(len(before), 0, -1) if "test_loss" in before[i - 1]), 0)
+        trainings = before[start:]
+        if not self._headed:
+            self.say(
+                f"{'epoch':>5} {'loss':>8} {'accuracy':>9} {'held out':>9} {'lr':>9} {'gradient':>9} {'images/s':>9}"
+            )
+            self._headed = True
+        # An epoch of few steps may end before its first record.
+        columns = [f"{'':>8}", f"{'':>9}", f"{'':>9}", f"{'':>9}"]
+        if trainings:
+            loss, accuracy = (np.mean([record[name] for record in trainings]) for name in ("loss", "accuracy"))
+            gradient = np.mean([whole_norm(record) for record in trainings])
+            rate = trainings[-1]["learning_rate"]
+            columns = [f"{loss:8.4f}", f"{accuracy:9.2%}", f"{rate:9.1e}", f"{gradient:9.2g}"]
+        columns.insert(2, f"{test['test_accuracy']:9.2%}")
+        speed = f"{self._speed:9,.0f}" if math.isfinite(self._speed) else ""
+        self.say(" ".join([f"{number:5d}", *columns, speed]).rstrip())
 
     def finish(self) -> None:
-        """Prints the gradient norms and the accuracy, and draws the pictures."""
+        """Prints what became of each layer and of the accuracy, and draws the pictures of the whole run."""
         self._progress.stop()
         if self._quiet:
             return
         trainings = [record for record in self.records if "loss" in record]
         tests = [record for record in self.records if "test_loss" in record]
-        table = Table(title="Gradient norm of each parameter", box=box.SIMPLE_HEAD, title_justify="left")
-        table.add_column("parameter")
-        table.add_column("shape")
-        for when in ("first", "median", "last"):
-            table.add_column(when, justify="right")
-        for name, shape in self.shapes.items():
-            norms = [record["gradient_norm"][name] for record in trainings]
-            numbers = (f"{norm:.3g}" for norm in (norms[0], np.median(norms), norms[-1]))
-            table.add_row(name, " × ".join(map(str, shape)), *numbers)
+        table = Table(title="The gradient of each layer", box=box.SIMPLE_HEAD, title_justify="left")
+        table.add_column("layer")
+        for name in ("parameters", "norm: first", "median", "last", "largest", "dead units"):
+            table.add_column(name, justify="right")
+        for layer, found in layer_statistics(trainings, self.shapes).items():
+            size = sum(math.prod(shape) for name, shape in self.shapes.items() if name.rpartition(".")[0] == layer)
+            norms = found["norm"]
+            numbers = [f"{value:.3g}" for value in (norms[0], np.median(norms), norms[-1], found["max"].max())]
+            table.add_row(layer, f"{size:,}", *numbers, f"{found['dead'][-1]:.1%}")
         self._console.print(table)
+        best = max(tests, key=lambda record: record["test_accuracy"])
+        self.say(f"best      {best['test_accuracy']:.2%} after step {best['step']}")
         self.say(f"held-out accuracy {tests[-1]['test_accuracy']:.2%}")
         draw_curves(trainings, tests, self.out / "curves.png")
-        draw_gradient_flow(trainings, self.out / "gradient_flow.png")
-
-
-# Shade, dash and marker each tell the lines apart, so that no reader depends on colour.
-_STYLES: list[dict[str, Any]] = [
-    {"color": "#0b2a4a", "linestyle": "-", "marker": "o"},
-    {"color": "#c2501f", "linestyle": "--", "marker": "s"},
-    {"color": "#5a9e4b", "linestyle": "-.", "marker": "^"},
-    {"color": "#d9a514", "linestyle": ":", "marker": "D"},
-]
-
-
-def draw_curves(trainings: list[dict], tests: list[dict], path: Path) -> None:
-    """Draws loss and accuracy over the steps."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4), dpi=120, layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for axes, name in ((left, "loss"), (right, "accuracy")):
-        scale = 1 if name == "loss" else 100
-        for records, key, label, style in (
-            (trainings, name, "training, on moved digits", _STYLES[0] | {"marker": ""}),
-            (tests, f"test_{name}", "held out", _STYLES[1]),
-        ):
-            steps = [record["step"] for record in records]
-            values = [scale * record[key] for record in records]
-            axes.plot(steps, values, **style, markersize=4, label=label)
-        axes.set_xlabel("step")
-        axes.grid(alpha=0.3)
-        axes.legend()
-    left.set(title="Loss", ylabel="cross-entropy (nats)", yscale="log")
-    # The steep start would flatten everything after it.
-    floor = max(0.0, 100 * min(record["test_accuracy"] for record in tests) - 5)
-    right.set(title="Accuracy", ylabel="digits read correctly (%)", ylim=(floor, 100.5))
-    figure.savefig(path)
-
-
-def draw_gradient_flow(trainings: list[dict], path: Path) -> None:
-    """Draws the norm of each layer's gradient over the steps: weight and bias taken together."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4.5), dpi=120, layout="constrained")
-    axes = figure.subplots()
-    steps = [record["step"] for record in trainings]
-    for number, (layer, norms) in enumerate(layer_norms(trainings).items()):
-        style = _STYLES[number % len(_STYLES)]
-        axes.plot(steps, norms, **style, markersize=4, markevery=(number, 5), label=layer)
-    axes.set(
-        title="Gradient flow: the norm of each layer's gradient",
-        xlabel="step",
-        ylabel="Euclidean norm of the gradient",
-        yscale="log",
-    )
-    axes.grid(alpha=0.3, which="both")
-    axes.legend(title="layer, from the input", loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.savefig(path)
-
-
-def layer_norms(trainings: list[dict]) -> dict[str, np.ndarray]:
-    """The norm of each layer's gradient in each record: the root of its parameters' squared norms."""
-    squares: dict[str, np.ndarray] = {}
-    for name in trainings[0]["gradient_norm"]:
-        layer = name.rpartition(".")[0]
-        norms = np.array([record["gradient_norm"][name] for record in trainings])
-        squares[layer] = squares.get(layer, 0.0) + norms**2
-    return {layer: np.sqrt(square) for layer, square in squares.items()}
+        draw_gradient_flow(trainings, self.shapes, self.out / "gradient_flow.png")

@@ -11,7 +11,7 @@ from flax.training.dynamic_scale import DynamicScale
 from examples.augment import move
 from examples.config import Config
 from examples.data import CLASSES, normalise
-from examples.model import Params, create
+from examples.model import Apply, Params, create
 
 
 class State(NamedTuple):
@@ -38,6 +38,8 @@ class Program(NamedTuple):
     """(state, images, labels) → the next state"""
     test_fn: jax.stages.Wrapped
     """(params, images, labels) → the sums of loss and accuracy; a label of -1 marks an image that does not count"""
+    apply: Apply
+    """the network itself"""
 
 
 def build(config: Config, steps: int, sharding: jax.sharding.Sharding | None = None) -> Program:
@@ -94,7 +96,7 @@ def build(config: Config, steps: int, sharding: jax.sharding.Sharding | None = N
         scale=DynamicScale() if config.precision.compute == "float16" else None,
         sums=zeros(params),
     )
-    return Program(state, step_fn, test_fn)
+    return Program(state, step_fn, test_fn, apply)
 
 
 def judge_classes(
@@ -118,7 +120,9 @@ def judge_pixels(
 def differentiate(scale: DynamicScale | None, loss_fn: Any, *args: Any) -> tuple[DynamicScale | None, Any, Any, Any]:
     """The next loss scale, whether the gradients are finite, loss and accuracy, and the gradients."""
     if scale is not None:
-        return scale.value_and_grad(loss_fn, has_aux=True)(*args)
+        scale, finite, value, gradients = scale.value_and_grad(loss_fn, has_aux=True)(*args)
+        # With a scale that is too large the step is left out, and so are its gradients in the records.
+        return scale, finite, value, jax.tree.map(lambda gradient: jnp.where(finite, gradient, 0), gradients)
     value, gradients = jax.value_and_grad(loss_fn, has_aux=True)(*args)
     return None, True, value, gradients
 

@@ -8,14 +8,13 @@ of the config.
 """
 
 import contextlib
-import itertools
 import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -23,13 +22,14 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from examples.checkpoint import Checkpoints, identity, kept_records
-from examples.config import Run, RunError, parse_command_line, write_config
+from examples.config import Config, Run, RunError, parse_command_line, write_config
 from examples.data import SIDE, Digits, load_digits
 from examples.devices import compiler_options, connect, divide, make_mesh, replicated
 from examples.input import batches
+from examples.inspection import draw_network
 from examples.model import Params
 from examples.report import Report
-from examples.step import build, named
+from examples.step import State, build, named
 
 TEST_BATCH = 500
 
@@ -42,8 +42,10 @@ def main(args: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if args is None else list(args)
     stop = Stop()
     try:
-        with stop.listening():
-            train(parse_command_line(words), stop)
+        run = parse_command_line(words)
+        connect(run)
+        with stop.listening():  # from here on: joining other processes takes over SIGTERM
+            finished = train(run, stop)
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -53,7 +55,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("error: interrupted before it could save", file=sys.stderr)
         return 128 + signal.SIGINT
-    if stop.signal is None:
+    if finished or stop.signal is None:
         return 0
     again = words if "--resume" in words else [*words, "--resume"]
     print(f"stopped, and saved; to go on: python -m examples.train {shlex.join(again)}", file=sys.stderr)
@@ -108,92 +110,122 @@ class Clock:
         return ", ".join(f"{name} {seconds / total:.1%}" for name, seconds in self.seconds.items())
 
 
-def train(run: Run, stop: Stop) -> None:
-    """The whole run, from the digits to the pictures."""
+class Parts(NamedTuple):
+    """What the loop works with."""
+
+    mesh: Mesh
+    digits: Digits
+    rows: Any
+    step_fn: Callable[..., State]
+    test_fn: Callable[..., tuple[jax.Array, jax.Array]]
+    checkpoints: Checkpoints
+    report: Report
+    clock: Clock
+
+
+def train(run: Run, stop: Stop) -> bool:
+    """The whole run, from the digits to the pictures; whether it came to its end."""
     config = run.settings
-    connect(run)
     mesh = make_mesh(run)
     digits = load_digits(config.data)
-    steps_per_epoch = len(digits.train_labels) // config.train.batch_size
-    if steps_per_epoch == 0:
-        raise RunError(
-            f"train.batch_size is {config.train.batch_size}: more than the {len(digits.train_labels)} digits"
-        )
-    steps = config.train.epochs * steps_per_epoch
+    steps = config.train.epochs * steps_per_epoch(config, digits)
     program = build(config, steps, replicated(mesh))
     # By a compiled identity, which also reaches the devices of other processes.
     state = jax.jit(lambda state: state, out_shardings=replicated(mesh))(program.state)
     shapes = {name: value.shape for name, value in named(state.params).items()}
     rows = batches(digits, config.train.batch_size, config.train.seed, jax.process_index(), jax.process_count())
 
-    with Checkpoints(
-        run.out, config.checkpoint.keep, identity(config, digits, state.params), run.resume
-    ) as checkpoints:
+    about = identity(config, digits, state.params)
+    with Checkpoints(run.out, config.checkpoint.keep, about, run.resume) as checkpoints:
         done, records = 0, []
         if checkpoints.latest is not None:
             done, state, position = checkpoints.restore(state)
             rows.set_state(position)
             records = kept_records(run.out, done)
-        write_config(config, run.out)
-        with Report(run.out, steps, shapes, records, quiet=jax.process_index() > 0) as report:
-            first, count = mesh.devices.flat[0], f" × {mesh.size}" if mesh.size > 1 else ""
-            report.say(f"device    {first.platform} ({first.device_kind}){count}")
+        main = jax.process_index() == 0
+        if main:
+            write_config(config, run.out)
+        with Report(run.out, steps, shapes, records, quiet=not main, tensorboard=run.tensorboard) as report:
+            device, several = mesh.devices.flat[0], f" × {mesh.size}" if mesh.size > 1 else ""
+            report.say(f"device    {device.platform} ({device.device_kind}){several}")
             report.say(f"digits    {len(digits.train_labels)} to train on, {len(digits.test_labels)} held out")
             report.say(f"network   {sum(leaf.size for leaf in jax.tree.leaves(state.params)):,} parameters")
             if run.resume:
-                report.say(
-                    f"resumed   after step {done} of {steps}" if done else "resumed   nothing: no checkpoint yet"
-                )
+                report.say(f"resumed   {f'after step {done} of {steps}' if done else 'nothing: no checkpoint yet'}")
 
             # Compiled ahead of the loop, so that the time of a step is never the time of a compilation.
             started = time.perf_counter()
-            options = compiler_options(config.train.compiler, first.platform)
+            options = compiler_options(config.train.compiler, device.platform)
             step_fn = program.step_fn.lower(state, *like_batch(mesh, config.train.batch_size))
             test_fn = program.test_fn.lower(state.average, *like_batch(mesh, test_batch_size(mesh)))
             step_fn, test_fn = (lowered.compile(compiler_options=options) for lowered in (step_fn, test_fn))
             compile_seconds = time.perf_counter() - started
 
             clock = Clock()
-            recorded = time.perf_counter()
-            for step in range(done + 1, steps + 1):
-                with clock("input"):
-                    batch = divide(mesh, next(rows))
-                with clock("step"):
-                    state = step_fn(state, *batch)
-                if step % config.train.log_every == 0 or step == steps:
-                    with clock("step"):  # which runs on unattended between two records
-                        sums = jax.device_get(state.sums)
-                    with clock("records"):
-                        count = (step - 1) % config.train.log_every + 1
-                        report.record(step, mean(sums, count))
-                        now = time.perf_counter()
-                        report.advance(step, count * config.train.batch_size / (now - recorded))
-                        recorded = now
-                epoch, rest = divmod(step, steps_per_epoch)
-                if rest == 0:
-                    with clock("step"):
-                        jax.block_until_ready(state)
-                    with clock("test"):
-                        test_loss, accuracy = evaluate(test_fn, mesh, state.average, digits)
-                    with clock("records"):
-                        report.record(step, {"test_loss": test_loss, "test_accuracy": accuracy})
-                        report.say(describe_epoch(epoch, report.records))
-                    if epoch % config.checkpoint.every == 0 or step == steps:
-                        with clock("checkpoints"):
-                            checkpoints.save(step, state, rows.get_state(), accuracy)
-                # Several processes have to ask each other, which takes too long to do at each step.
-                if (jax.process_count() == 1 or step % config.train.log_every == 0) and stop.agreed():
-                    checkpoints.save(step, state, rows.get_state(), None)
-                    checkpoints.wait()
-                    return
-            with clock("checkpoints"):
-                checkpoints.wait()
+            parts = Parts(mesh, digits, rows, step_fn, test_fn, checkpoints, report, clock)
+            state, finished = loop(config, parts, state, done, steps, stop)
+            if finished:
+                report.finish()
+                if main:
+                    draw_network(config, program.apply, jax.device_get(state.average), digits, run.out)
+                seconds, images = sum(clock.seconds.values()), (steps - done) * config.train.batch_size
+                speed = f" ({images / seconds:,.0f} images/s)" if images else ""
+                report.say(
+                    f"trained {steps - done} steps in {seconds:.1f} s{speed}, compiled in {compile_seconds:.1f} s"
+                )
+                report.say(f"time      {clock.shares()}")
+    return finished
 
-            report.finish()
-            seconds, images = sum(clock.seconds.values()), (steps - done) * config.train.batch_size
-            speed = f" ({images / seconds:,.0f} images/s)" if images else ""
-            report.say(f"trained {steps - done} steps in {seconds:.1f} s{speed}, compiled in {compile_seconds:.1f} s")
-            report.say(f"time      {clock.shares()}")
+
+def loop(config: Config, parts: Parts, state: State, done: int, steps: int, stop: Stop) -> tuple[State, bool]:
+    """Steps, with the records, tests and checkpoints that are due, until all are done or it is told to stop."""
+    batch_size, log_every = config.train.batch_size, config.train.log_every
+    clock, report, checkpoints, rows = parts.clock, parts.report, parts.checkpoints, parts.rows
+    recorded = time.perf_counter()
+    for step in range(done + 1, steps + 1):
+        with clock("input"):
+            batch = divide(parts.mesh, next(rows))
+        with clock("step"):
+            state = parts.step_fn(state, *batch)
+        if step % log_every == 0 or step == steps:
+            with clock("step"):  # which runs on unattended between two records
+                sums = jax.device_get(state.sums)
+            with clock("records"):
+                count = (step - 1) % log_every + 1
+                report.record(step, mean(sums, count))
+                now = time.perf_counter()
+                report.advance(step, count * batch_size / (now - recorded))
+                recorded = now
+        epoch, rest = divmod(step, steps_per_epoch(config, parts.digits))
+        if rest == 0:
+            with clock("step"):
+                jax.block_until_ready(state)
+            with clock("test"):
+                test_loss, accuracy = evaluate(parts.test_fn, parts.mesh, state.average, parts.digits)
+            with clock("records"):
+                report.record(step, {"test_loss": test_loss, "test_accuracy": accuracy})
+                report.epoch(epoch)
+            if epoch % config.checkpoint.every == 0 or step == steps:
+                with clock("checkpoints"):
+                    checkpoints.save(step, state, rows.get_state(), accuracy)
+        # Several processes have to ask each other, which takes too long to do at each step.
+        if (jax.process_count() == 1 or step % log_every == 0) and stop.agreed():
+            checkpoints.save(step, state, rows.get_state(), None)
+            checkpoints.wait()
+            return state, step == steps
+    with clock("checkpoints"):
+        checkpoints.wait()
+    return state, True
+
+
+def steps_per_epoch(config: Config, digits: Digits) -> int:
+    """How many whole batches the training digits make."""
+    count = len(digits.train_labels) // config.train.batch_size
+    if count == 0:
+        raise RunError(
+            f"train.batch_size is {config.train.batch_size}: more than the {len(digits.train_labels)} digits"
+        )
+    return count
 
 
 def evaluate(test_fn: Any, mesh: Mesh, params: Params, digits: Digits) -> tuple[float, float]:
@@ -229,17 +261,6 @@ def like_batch(mesh: Mesh, size: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDt
 def mean(sums: Any, count: int) -> Any:
     """Sums over `count` steps → means, as Python's numbers."""
     return jax.tree.map(lambda value: float(value) / count, sums)
-
-
-def describe_epoch(epoch: int, records: list[dict]) -> str:
-    """What an epoch led to: the training records since the last test, if any, and this test."""
-    *before, test = records
-    recent = list(itertools.takewhile(lambda record: "loss" in record, reversed(before)))
-    line = f"epoch {epoch:3d}   "
-    for name, form in (("loss", ".4f"), ("accuracy", "7.2%")):
-        if recent:
-            line += f"{name} {np.mean([record[name] for record in recent]):{form}}   "
-    return line + f"held out {test['test_accuracy']:7.2%}"
 
 
 if __name__ == "__main__":

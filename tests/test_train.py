@@ -8,14 +8,13 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import matplotlib.figure
 import numpy as np
 import pytest
 import torch
 from jax.sharding import Mesh
 from small_run import batch, records, write_digits, write_settings
 
-from examples import report, step, train
+from examples import step, train
 from examples.config import Config, Data, Model, Optimizer, Train
 from examples.data import Digits
 
@@ -95,21 +94,18 @@ def test_what_a_pipe_receives(finished):
     sizes = [2 * 1 * 9 + 2, 3 * 2 * 9 + 3, 4 * 3 * 9 + 4, 7 * 7 * 4 * 10 + 10]
     assert lines[2] == f"network   {sum(sizes):,} parameters"
     tests = [record["test_accuracy"] for record in records(folder) if "test_accuracy" in record]
-    for epoch, accuracy in enumerate(tests, 1):
-        (line,) = [line for line in lines if line.startswith(f"epoch {epoch:3d} ")]
-        assert line.endswith(f"held out {accuracy:7.2%}")
+    rows = [line.split() for line in lines[4:7]]
+    assert lines[3].split()[0] == "epoch"
+    assert [(row[0], row[3]) for row in rows] == [
+        (str(epoch), f"{accuracy:.2%}") for epoch, accuracy in enumerate(tests, 1)
+    ]
     assert f"held-out accuracy {tests[-1]:.2%}" in lines
     assert lines[-2].startswith("trained 9 steps in ")
     assert lines[-1].startswith("time ")
     shares = re.findall(r"(\w+) (\d+\.\d)%", lines[-1])
     assert {name for name, _ in shares} == {"input", "step", "records", "test", "checkpoints"}
     assert sum(float(share) for _, share in shares) == pytest.approx(100, abs=0.3)
-    # The table: each parameter, its shape, and its first, median and last gradient norm.
-    norms = [record["gradient_norm"]["conv2.weight"] for record in records(folder) if "loss" in record]
-    (row,) = [line.split() for line in lines if "conv2.weight" in line]
-    assert row[1:8] == ["3", "×", "2", "×", "3", "×", "3"]
-    assert row[8:] == [f"{norm:.3g}" for norm in (norms[0], np.median(norms), norms[-1])]
-    assert all(any(name in line for line in lines) for name in NAMES)
+    assert {"conv1", "conv2", "conv3", "linear"} <= {line.split()[0] for line in lines if line}
 
 
 def test_what_a_terminal_receives_and_one_seed_gives_identical_metrics(
@@ -123,7 +119,7 @@ def test_what_a_terminal_receives_and_one_seed_gives_identical_metrics(
     assert "\x1b[" in out
     assert "9/9" in out
     final = [record for record in records(tmp_path) if "loss" in record][-1]
-    assert f"loss {final['loss']:.3f}  accuracy {final['accuracy']:.1%}" in out
+    assert f"loss {final['loss']:.3f}" in out
 
 
 def test_another_seed_gives_other_metrics(finished, arguments, tmp_path):
@@ -133,72 +129,11 @@ def test_another_seed_gives_other_metrics(finished, arguments, tmp_path):
     assert all(one["loss"] != other["loss"] for one, other in zip(ours, theirs, strict=True))
 
 
-# The pictures
-
-
-def drawn(monkeypatch, tmp_path, draw, *args):
-    """The figure that `draw` saves, checked to be a picture with something on it."""
-    kept = []
-    save = matplotlib.figure.Figure.savefig
-    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", lambda self, path: (kept.append(self), save(self, path)))
-    draw(*args, tmp_path / "picture.png")
-    assert matplotlib.image.imread(tmp_path / "picture.png")[..., :3].std() > 0.05
-    return kept[0]
-
-
-def legend(axes):
-    return [text.get_text() for text in axes.get_legend().get_texts()]
-
-
 def test_the_pictures_are_written(finished):
     assert {path.name for path in finished[0].iterdir()} == {
-        "metrics.jsonl", "curves.png", "gradient_flow.png", "checkpoints", "config.toml",
+        "metrics.jsonl", "checkpoints", "config.toml", "curves.png", "gradient_flow.png",
+        "kernels.png", "feature_maps.png", "confusion.png", "mistakes.png",
     }  # fmt: skip
-
-
-def test_curves(monkeypatch, tmp_path):
-    trainings = [{"step": step, "loss": 2 / step, "accuracy": 1 - 1 / step} for step in (2, 4, 5)]
-    tests = [{"step": step, "test_loss": 1 / step, "test_accuracy": 1 - 0.5 / step} for step in (3, 5)]
-    figure = drawn(monkeypatch, tmp_path, report.draw_curves, trainings, tests)
-    left, right = figure.axes
-    for axes, scale, values in ((left, 1, (2 / 5, 1 / 5)), (right, 100, (0.8, 0.9))):
-        assert axes.get_xlabel() == "step"
-        assert legend(axes) == ["training, on moved digits", "held out"]
-        lines = axes.get_lines()
-        assert [list(line.get_xdata()) for line in lines] == [[2, 4, 5], [3, 5]]
-        np.testing.assert_allclose([line.get_ydata()[-1] for line in lines], np.multiply(scale, values))
-        assert len({line.get_linestyle() for line in lines}) == 2
-    assert (left.get_title(), left.get_ylabel(), left.get_yscale()) == ("Loss", "cross-entropy (nats)", "log")
-    assert (right.get_title(), right.get_ylabel()) == ("Accuracy", "digits read correctly (%)")
-
-
-def gradient_records():
-    rng = np.random.default_rng(0)
-    names = ["conv1.bias", "conv1.weight", "linear.kernel"]
-    return [{"step": step, "gradient_norm": dict(zip(names, rng.uniform(1, 2, 3), strict=True))} for step in (5, 9)]
-
-
-def test_layer_norms():
-    trainings = gradient_records()
-    found = report.layer_norms(trainings)
-    assert list(found) == ["conv1", "linear"]
-    for number, record in enumerate(trainings):
-        norms = record["gradient_norm"]
-        assert found["conv1"][number] == pytest.approx(np.hypot(norms["conv1.bias"], norms["conv1.weight"]))
-        assert found["linear"][number] == pytest.approx(norms["linear.kernel"])
-
-
-def test_gradient_flow(monkeypatch, tmp_path):
-    trainings = gradient_records()
-    (axes,) = drawn(monkeypatch, tmp_path, report.draw_gradient_flow, trainings).axes
-    assert axes.get_yscale() == "log"
-    assert axes.get_xlabel() == "step"
-    assert axes.get_ylabel() == "Euclidean norm of the gradient"
-    assert legend(axes) == ["conv1", "linear"]
-    conv1, linear = axes.get_lines()
-    assert list(conv1.get_xdata()) == [5, 9]
-    np.testing.assert_allclose(linear.get_ydata(), [record["gradient_norm"]["linear.kernel"] for record in trainings])
-    assert conv1.get_linestyle() != linear.get_linestyle()
 
 
 # The training step
@@ -230,7 +165,7 @@ def test_two_steps_against_torch():
         optimizer=Optimizer(0.01, 0.1, warmup=0),
         train=Train(log_every=1, label_smoothing=0.1),
     )
-    state, step_fn, test_fn = step.build(config, steps=2)
+    state, step_fn, test_fn, _ = step.build(config, steps=2)
     network = TorchNetwork({name: np.asarray(value) for name, value in step.named(state.params).items()}, 5)
     adam = torch.optim.AdamW(network.parameters(), lr=0.01, weight_decay=0.1)
     for seed, factor in ((0, 1.0), (1, 0.5)):  # half a cosine over two steps: the whole rate, then half of it
@@ -272,7 +207,7 @@ def test_two_steps_against_torch():
 
 def test_chance_follows_the_step_and_the_step_learns():
     config = Config(model=Model(channels=(4, 6, 8)), optimizer=Optimizer(0.01), train=Train(seed=3, log_every=1))
-    state, step_fn, _ = step.build(config, steps=60)
+    state, step_fn, *_ = step.build(config, steps=60)
     images, labels = batch(16)
     images //= 8
     for image, label in zip(images, labels, strict=True):
@@ -293,7 +228,7 @@ def test_chance_follows_the_step_and_the_step_learns():
 
 def test_the_sums_are_over_the_steps_since_the_last_record():
     config = Config(STILL, SMALL, train=Train(log_every=3))
-    state, step_fn, _ = step.build(config, steps=10)
+    state, step_fn, *_ = step.build(config, steps=10)
     losses, norms = [], []
     for number in range(1, 6):
         before = 0.0 if number % 3 == 1 else float(state.sums["loss"])
@@ -306,7 +241,7 @@ def test_the_sums_are_over_the_steps_since_the_last_record():
 
 def test_the_average_of_the_parameters():
     config = Config(STILL, SMALL, optimizer=Optimizer(0.01, warmup=0, average=0.15))
-    state, step_fn, _ = step.build(config, steps=10)
+    state, step_fn, *_ = step.build(config, steps=10)
     wanted = np.asarray(state.params["conv2"]["weight"])
     for number in range(3):
         state = step_fn(state, *batch(seed=number))
@@ -317,7 +252,7 @@ def test_the_average_of_the_parameters():
 
 
 def test_the_step_lowers_for_every_platform_and_the_cpu_one_runs(built):
-    state, step_fn, _ = built
+    state, step_fn, *_ = built
     images, labels = batch()
     state = state._replace(key=jax.random.key_data(state.key))  # a key has no serialised form
     leaves, tree = jax.tree.flatten(state)
@@ -343,7 +278,7 @@ def test_the_step_lowers_for_every_platform_and_the_cpu_one_runs(built):
 
 def test_evaluate_pads_the_last_batch_with_images_that_do_not_count(built, monkeypatch):
     monkeypatch.setattr(train, "TEST_BATCH", 4)
-    state, _, test_fn = built
+    state, _, test_fn, _ = built
     images, labels = batch(9)
     mesh = Mesh(np.array(jax.devices()[:1]), ("data",))
     loss, accuracy = train.evaluate(test_fn, mesh, state.params, Digits(images, labels, images, labels))
@@ -354,15 +289,6 @@ def test_evaluate_pads_the_last_batch_with_images_that_do_not_count(built, monke
 
 def test_mean():
     assert train.mean({"a": jnp.float32(3), "b": {"c": np.float32(13)}}, 2) == {"a": 1.5, "b": {"c": 6.5}}
-
-
-def test_an_epoch_is_told_by_its_own_records():
-    earlier = [{"step": 2, "loss": 9.0, "accuracy": 0.0}, {"step": 3, "test_accuracy": 0.5, "test_loss": 1.0}]
-    records = [{"step": 4, "loss": 2.0, "accuracy": 0.5}, {"step": 6, "loss": 1.0, "accuracy": 1.0}]
-    test = {"step": 6, "test_accuracy": 0.75, "test_loss": 1.0}
-    line = train.describe_epoch(2, [*earlier, *records, test])
-    assert line == "epoch   2   loss 1.5000   accuracy  75.00%   held out  75.00%"
-    assert train.describe_epoch(2, [*earlier, test]) == "epoch   2   held out  75.00%"
 
 
 # What the user can put right
