@@ -28,6 +28,8 @@ def main(args: Sequence[str] | None = None) -> int:
         height, width = network.in_avals[0].shape[1:]
         image, inverted = read_image(options.image, (width, height))
         probabilities = predict(network, image[None])
+        if not isinstance(probabilities, dict):
+            raise ValueError(f"{options.file} names no classes: its network draws the picture again")
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

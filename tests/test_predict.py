@@ -135,6 +135,14 @@ def test_files_that_cannot_be_used(file, tmp_path, capsys):
         assert refused([tmp_path / "spoilt", picture], capsys).endswith("is not a network that examples.export wrote")
 
 
+def test_a_network_that_names_no_classes(tmp_path, capsys):
+    exported = jax.export.export(jax.jit(lambda images: 255 - images))(jax.ShapeDtypeStruct((1, 4, 6), jnp.uint8))
+    (tmp_path / "network.jax").write_bytes(exported.serialize())
+    half().save(tmp_path / "picture.png")
+    message = refused([tmp_path / "network.jax", tmp_path / "picture.png"], capsys)
+    assert message == f"{tmp_path / 'network.jax'} names no classes: its network draws the picture again"
+
+
 def test_the_program_needs_no_jaxconv(file, tmp_path):
     """In a process of its own, in which the libraries that only training needs cannot be imported."""
     half().save(tmp_path / "picture.png")
