@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Tests are many small compilations: one process a core, each with one thread, beats threads in one process.
 JOBS ?= auto
+# What the native kernels are made of. A change builds them anew.
+NATIVE := $(wildcard $(addprefix jaxconv/_native/,*.cpp *.h *.map CMakeLists.txt))
 
-.PHONY: help train test lint bench clean
+.PHONY: help train test lint sanitize bench clean
 
 help:
 	@echo "make train   train the MNIST example (configs/mnist.toml) into runs/mnist"
 	@echo "make test    check style and types, then run the tests"
 	@echo "make lint    style and types alone"
+	@echo "make sanitize  run the native kernels under the address, undefined behaviour and thread sanitizers"
 	@echo "make bench   time layers and networks against their peers; writes docs/benchmarks.md, takes 15 minutes"
 	@echo "make clean   remove the environment and what runs have written"
 
@@ -20,15 +23,15 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # A stamp per set of packages: a second call installs nothing unless the requirements have changed.
-$(VENV)/.examples: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.examples: pyproject.toml $(NATIVE) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable ".[examples]"
 	@touch $@
 
-$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.test: pyproject.toml $(NATIVE) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable ".[test]"
 	@touch $@ $(VENV)/.examples
 
-$(VENV)/.benchmarks: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.benchmarks: pyproject.toml $(NATIVE) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable ".[benchmarks]"
 	@touch $@
 
@@ -45,6 +48,13 @@ test: lint
 
 bench: $(VENV)/.benchmarks
 	$(BIN)/python -m benchmarks
+
+# The kernels alone, in programs of their own: neither Python nor JAX can run under a sanitizer.
+sanitize: $(VENV)/.test
+	$(BIN)/cmake -S tests/cpp -B build/sanitize
+	$(BIN)/cmake --build build/sanitize --parallel
+	build/sanitize/kernels_address
+	build/sanitize/kernels_thread
 
 clean:
 	rm -rf $(VENV) runs build dist

@@ -21,7 +21,7 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-from jaxconv._lowering import select, xla
+from jaxconv._lowering import select, sharded, xla
 from jaxconv._spec import ConvSpec, Size
 
 # The parameters of each primitive, all static:
@@ -199,19 +199,23 @@ for _p in _ARRAYS:
 # ---------------------------------------------------------------------------------------------------------------
 
 
-def _compute(a, b, *, primitive: Primitive, platform: str, spec, size, dtype, precision, algorithm):
+def _compute(
+    a, b, *, primitive: Primitive, platform: str, portable: bool, divided: bool, spec, size, dtype, precision, algorithm
+):
     x_shape, w_shape = {
         output_p: lambda: (a.shape, b.shape),
         input_p: lambda: (_input_shape(a, b, spec, size), a.shape),
         weight_p: lambda: (a.shape, _weight_shape(a, b, spec, size)),
     }[primitive]()
     op = {output_p: "output", input_p: "input", weight_p: "weight"}[primitive]
-    if algorithm == "auto":
-        algorithm, _ = select.choose(op, spec, x_shape, w_shape, a.dtype, platform)
-    family = select.FAMILIES[algorithm]
     # A result narrower than the arguments, as the transpose of a widening one has, is rounded at the end.
-    widens = jnp.promote_types(a.dtype, dtype) != a.dtype
-    options = (precision, dtype if widens else None)
+    wide = jnp.promote_types(a.dtype, dtype)
+    if algorithm == "auto":
+        algorithm, _ = select.choose(op, spec, x_shape, w_shape, wide, platform, portable=portable)
+    elif refusal := select.cannot(algorithm, x_shape, wide, platform, portable=portable):
+        raise ValueError(f"algorithm={algorithm!r} cannot serve this call: {refusal}; use algorithm='auto'")
+    family = sharded if algorithm == "native" and divided else select.FAMILIES[algorithm]
+    options = (precision, wide if wide != a.dtype else None)
     if primitive is output_p:
         result = family.output(a, b, spec, *options)
     elif primitive is input_p:
@@ -219,6 +223,16 @@ def _compute(a, b, *, primitive: Primitive, platform: str, spec, size, dtype, pr
     else:
         result = family.weight(a, b, spec, w_shape, *options)
     return result.astype(dtype)
+
+
+def _lower(ctx, a, b, *, primitive: Primitive, platform: str, **params):
+    """The lowering rule of all three."""
+    portable, divided = ctx.module_context.lowering_parameters.for_export, False
+    if platform == "cpu" and not portable:
+        ctx, devices = sharded.spread(ctx)
+        portable, divided = devices == "unknown", devices == "several"
+    compute = partial(_compute, primitive=primitive, platform=platform, portable=portable, divided=divided)
+    return mlir.lower_fun(compute, multiple_results=False)(ctx, a, b, **params)
 
 
 def _run(a, b, *, compiled, **params):
@@ -230,5 +244,5 @@ for _p in _ARRAYS:
     _compiled = jax.jit(_p.bind, static_argnames=("spec", "size", "dtype", "precision", "algorithm"))
     _p.def_impl(partial(_run, compiled=_compiled))
     for _platform in (None, "cpu"):
-        _rule = mlir.lower_fun(partial(_compute, primitive=_p, platform=_platform or "other"), multiple_results=False)
+        _rule = partial(_lower, primitive=_p, platform=_platform or "other")
         mlir.register_lowering(_p, _rule, platform=_platform)

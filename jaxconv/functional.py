@@ -75,7 +75,7 @@ _COMMON_ARGUMENTS = """\
         precision: as in `jax.lax.conv_general_dilated`.
         preferred_element_type: dtype to accumulate in and to return; by default that of the arguments, with 16-bit
             floats accumulated in float32.
-        algorithm: how to compute it: `"auto"` or `"xla"`; never what is computed."""
+        algorithm: how to compute it: `"auto"` or one of `jaxconv.algorithms()`; never what is computed."""
 
 _GEOMETRY_ARGUMENTS = """\
         stride: step between two output positions; an int, or one per spatial axis.
@@ -161,7 +161,7 @@ def _make_conv(rank: int, example: str):
         spec = _spec.parse_conv(
             rank, x.shape, w.shape, _shape(b), stride, padding, dilation, groups, padding_mode, data_format
         )
-        options = _options(precision, preferred_element_type, algorithm, x.shape)
+        options = _options(precision, preferred_element_type, algorithm, x.shape, x.dtype)
         return _conv(x, w, b, spec, options)
 
     return conv
@@ -274,7 +274,7 @@ def _make_conv_transpose(rank: int, example: str):
             padding_mode,
             data_format,
         )
-        options = _options(precision, preferred_element_type, algorithm, y.shape)
+        options = _options(precision, preferred_element_type, algorithm, y.shape, y.dtype)
         run = _jit_conv_transpose if _spec.is_static(y.shape) else _conv_transpose
         return run(y, w, b, spec, options)
 
@@ -397,7 +397,7 @@ def _make_conv_input(rank: int, example: str):
             rank, x_shape, w.shape, None, stride, padding, dilation, groups, padding_mode, data_format
         )
         _spec.check_grad_output(spec, x_shape, w.shape, y.shape)
-        options = _options(precision, preferred_element_type, algorithm, x_shape)
+        options = _options(precision, preferred_element_type, algorithm, x_shape, y.dtype)
         run = _jit_conv_input if _spec.is_static(x_shape) else _conv_input
         return run(w, y, spec, x_shape, options)
 
@@ -439,7 +439,7 @@ def _make_conv_weight(rank: int, example: str):
             rank, x.shape, w_shape, None, stride, padding, dilation, groups, padding_mode, data_format
         )
         _spec.check_grad_output(spec, x.shape, w_shape, y.shape)
-        options = _options(precision, preferred_element_type, algorithm, x.shape)
+        options = _options(precision, preferred_element_type, algorithm, x.shape, x.dtype)
         return _conv_weight(x, y, spec, w_shape, options)
 
     return conv_weight
@@ -510,9 +510,12 @@ def _add_bias(y: jax.Array, b: jax.Array | None, spec: ConvSpec) -> jax.Array:
     return (y.astype(wide(y.dtype)) + b.astype(wide(y.dtype)).reshape(shape)).astype(y.dtype)
 
 
-def _options(precision: Any, preferred_element_type: Any, algorithm: str, image_shape: Sequence[Any]) -> Options:
+def _options(
+    precision: Any, preferred_element_type: Any, algorithm: str, image_shape: Sequence[Any], dtype: Any
+) -> Options:
     """The options of a call; refuses an algorithm that cannot serve it."""
-    refusal = select.cannot(_spec.one_of("algorithm", algorithm, ALGORITHMS), image_shape)
+    dtype = dtype if preferred_element_type is None else jnp.promote_types(dtype, preferred_element_type)
+    refusal = select.cannot(_spec.one_of("algorithm", algorithm, ALGORITHMS), image_shape, dtype)
     if refusal:
         raise ValueError(f"algorithm={algorithm!r} cannot serve this call: {refusal}; use algorithm='auto'")
     return Options(precision, preferred_element_type, algorithm)

@@ -15,6 +15,7 @@ ROWS = {
     "_spec.py": (0, 0),
     "_arrays.py": (1, 0),
     "_padding.py": (1, 0),
+    "_native/": (1, 0),
     "_lowering/": (2, 0),
     "_trilinear.py": (3, 0),
     "_pooling.py": (4, 0),
@@ -86,7 +87,7 @@ def violations(file: str, source: str) -> list[str]:
             wrong.append(f"{file} imports the front page")
         elif target and target.split("/")[0] != file.split("/")[0] and not place(target) < place(file):
             wrong.append(f"{file} imports {module}, which is not above it")
-        elif target and "/" in file and target.endswith("/__init__.py"):
+        elif target and "/" in file and target == f"{file.split('/')[0]}/__init__.py":
             wrong.append(f"{file} imports the front page of its own folder")
     return wrong
 
@@ -116,6 +117,7 @@ def test_a_file_imports_from_rows_above_it(file):
         ("_lowering/xla.py", "from .. import functional"),
         ("_lowering/xla.py", "from ..functional import conv2d"),
         ("_lowering/xla.py", "from jaxconv import _lowering"),
+        ("_native/__init__.py", "from jaxconv._lowering import native"),
         ("_patches.py", "from jaxconv.functional import conv2d"),
         ("_patches.py", "from . import functional"),
         ("_patches.py", "import jaxconv._pooling"),
@@ -140,6 +142,7 @@ def test_a_wrong_import_is_seen(file, source):
         ("_arrays.py", "import jax\nfrom jaxconv import _spec"),
         ("_lowering/xla.py", "from jaxconv import _padding\nfrom jaxconv._spec import ConvSpec"),
         ("_lowering/select.py", "from jaxconv._lowering import xla"),
+        ("_lowering/native.py", "from jaxconv import _native"),
         ("functional.py", "from jaxconv._patches import pad as pad\nfrom jaxconv._lowering import xla"),
         ("nnx.py", "from flax import nnx\nfrom jaxconv import _layer"),
         ("__init__.py", "from jaxconv.functional import conv2d as conv2d"),

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from jaxconv._lowering import taps, xla
+from jaxconv import _native
+from jaxconv._lowering import native, taps, xla
 from jaxconv._spec import ConvSpec, is_static
 
-FAMILIES: Mapping[str, ModuleType] = {"xla": xla, "taps": taps}
+FAMILIES: Mapping[str, ModuleType] = {"xla": xla, "native": native, "taps": taps}
 
 # The thresholds below are judged by `python -m benchmarks.layers`: with `--algorithm xla` and `--algorithm taps` the
 # rows that each comment names show both sides of its choice.
@@ -20,7 +21,14 @@ MOST_TAPS = 1024
 
 
 def choose(
-    op: str, spec: ConvSpec, x_shape: Sequence[int], w_shape: Sequence[int], dtype: Any, platform: str
+    op: str,
+    spec: ConvSpec,
+    x_shape: Sequence[int],
+    w_shape: Sequence[int],
+    dtype: Any,
+    platform: str,
+    *,
+    portable: bool = False,
 ) -> tuple[str, str]:
     """The algorithm that computes `op` where none is asked for, and why.
 
@@ -31,13 +39,16 @@ def choose(
         w_shape: the shape of its weight.
         dtype: the dtype of all arrays.
         platform: where it is computed, by JAX's name.
+        portable: whether the program must run without this package, as an exported one must.
 
     Returns:
         The algorithm's name, and the reason as a sentence without its full stop.
     """
     if platform != "cpu":
         return "xla", "XLA's own convolution: no measurement on this platform says otherwise"
-    refusal = cannot("taps", x_shape)
+    if str(dtype) == "float32" and not cannot("native", x_shape, dtype, portable=portable):
+        return "native", "float32 on a CPU: the package's compiled kernels"
+    refusal = cannot("taps", x_shape, dtype)
     if refusal:
         return "xla", refusal
     if str(dtype) not in ("float32", "float64"):
@@ -54,10 +65,25 @@ def choose(
     return "xla", "XLA's own convolution: dense channels keep it busy"
 
 
-def cannot(algorithm: str, x_shape: Sequence[int]) -> str | None:
-    """Why `algorithm` cannot serve a case, or None where it can."""
+def cannot(
+    algorithm: str, x_shape: Sequence[int], dtype: Any, platform: str = "cpu", *, portable: bool = False
+) -> str | None:
+    """Why `algorithm` cannot serve a case, or None where it can; the arguments are those of `choose`."""
     if algorithm == "taps" and not is_static(x_shape[1:]):
         return "taps makes blocks of a size in numbers, and the image has a symbolic size"
+    if algorithm == "native":
+        if _native.unavailable:
+            return _native.unavailable
+        if str(dtype) not in _native.STORAGES:
+            return f"native computes in float32, and the arrays are of dtype {dtype}"
+        if platform != "cpu":
+            return "native computes on CPUs, and the program is for another platform"
+        if portable:
+            return "native calls a library of this package, and an exported program must run without it"
+        if not is_static(x_shape):
+            return "native is called with sizes in numbers, and the image has a symbolic size"
+        if len(x_shape) > 5:
+            return f"native takes up to three spatial axes, and the image has shape {tuple(x_shape)}"
     return None
 
 
@@ -70,6 +96,6 @@ def algorithms() -> dict[str, str]:
     Example:
         >>> import jaxconv
         >>> jaxconv.algorithms()
-        {'xla': 'available', 'taps': 'available'}
+        {'xla': 'available', 'native': 'available', 'taps': 'available'}
     """
-    return dict.fromkeys(FAMILIES, "available")
+    return {name: (name == "native" and _native.unavailable) or "available" for name in FAMILIES}

@@ -1,0 +1,110 @@
+"""The compiled kernels: the library is found and loaded, and its handlers are made known to XLA, or it is said why not.
+
+Nothing is compiled here. `native.so` lies beside this file where the package was installed with a C++ compiler, and
+`unavailable.txt` where it was not.
+"""
+
+import ctypes
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+
+OPS = ("output", "input", "weight")
+STORAGES = ("float32", "bfloat16", "float16")
+
+_FOLDER = Path(__file__).parent
+
+
+def target(op: str) -> str:
+    """The name that XLA calls the handler of an op by."""
+    return f"jaxconv_{op}"
+
+
+def scratch_bytes(op: str, rank: int, numbers: list[int]) -> int:
+    """How many bytes of scratch a call of `op` must bring; `numbers` as `jaxconv_scratch_bytes` in ffi.cpp has them."""
+    assert library is not None
+    array = np.asarray(numbers, np.int64)
+    count = library.jaxconv_scratch_bytes(OPS.index(op), rank, array.ctypes.data)
+    if count < 0:
+        raise ValueError(
+            f"the native kernels refuse to compute {op!r} with {numbers}: a size is beyond what they count"
+        )
+    return count
+
+
+def isas() -> list[str]:
+    """The instruction sets that there are kernels for and that this machine has, from the least to the most."""
+    return [name for name, supported in _isas(library).items() if supported] if library else []
+
+
+def isa() -> str:
+    """The instruction set whose kernels are in use."""
+    assert library is not None
+    return library.jaxconv_isa_in_use().decode()
+
+
+def use_isa(name: str) -> None:
+    """Takes the kernels of one of `isas()` from now on, in programs that are compiled already too. For tests."""
+    assert library is not None
+    if not library.jaxconv_use_isa(list(_isas(library)).index(name)):
+        raise ValueError(f"this machine does not have the instruction set {name!r}, only {', '.join(isas())}")
+
+
+def _isas(library: ctypes.CDLL) -> dict[str, bool]:
+    """All instruction sets that there are kernels for, and whether this machine has each."""
+    found, i = {}, 0
+    while name := library.jaxconv_isa(i):
+        found[name.decode()] = library.jaxconv_isa_supported(i)
+        i += 1
+    return found
+
+
+def _declare(library: ctypes.CDLL) -> None:
+    """Tells ctypes the types of the library's functions."""
+    library.jaxconv_scratch_bytes.restype = ctypes.c_int64
+    library.jaxconv_scratch_bytes.argtypes = (ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
+    library.jaxconv_isa.restype = ctypes.c_char_p
+    library.jaxconv_isa.argtypes = (ctypes.c_int64,)
+    library.jaxconv_isa_in_use.restype = ctypes.c_char_p
+    library.jaxconv_isa_in_use.argtypes = ()
+    for function in (library.jaxconv_isa_supported, library.jaxconv_use_isa):
+        function.restype = ctypes.c_bool
+        function.argtypes = (ctypes.c_int64,)
+
+
+def _load() -> tuple[ctypes.CDLL | None, str | None]:
+    """The library, or why there is none."""
+    file = _FOLDER / "native.so"
+    if not file.exists():
+        note = _FOLDER / "unavailable.txt"
+        reason = note.read_text().strip() if note.exists() else "the package was not installed but only copied"
+        return None, f"there is no compiled library: {reason}"
+    try:
+        library = ctypes.CDLL(str(file))
+    except OSError as error:
+        return None, f"the compiled library cannot be loaded: {error}"
+    try:
+        _declare(library)
+    except AttributeError as error:
+        return None, f"the compiled library is not of this version of the package, install it again: {error}"
+
+    known = _isas(library)
+    names = [name for name, supported in known.items() if supported]
+    wanted = os.environ.get("JAXCONV_ISA") or names[-1]
+    if wanted not in known:
+        return None, f"JAXCONV_ISA must be one of {', '.join(known)}, got {wanted!r}"
+    if wanted not in names:
+        return None, f"JAXCONV_ISA={wanted!r} is not what this machine has: {', '.join(names)}"
+    library.jaxconv_use_isa(list(known).index(wanted))
+    try:
+        for op in OPS:
+            handler = jax.ffi.pycapsule(getattr(library, f"jaxconv_{op}"))
+            jax.ffi.register_ffi_target(target(op), handler, platform="cpu")
+    except Exception as error:  # a library made for another version of XLA, in words of XLA's
+        return None, f"XLA refuses the compiled library, which was made for another version: {error}"
+    return library, None
+
+
+library, unavailable = _load()

@@ -1,0 +1,29 @@
+// What a problem has to be before a kernel may see it.
+#pragma once
+
+#include <string>
+
+#include "problem.h"
+
+namespace jaxconv {
+
+// The shapes and attributes of a call, as they come.
+struct Request {
+  struct Numbers {
+    const int64_t* values;
+    int64_t count;
+  };
+  Numbers x, w, y;  // shapes
+  Numbers strides, low, high, dilations;
+  int64_t groups, mode, channels_last;
+  Storage storage;
+};
+
+// What an op comes to where some array has no elements.
+enum class Work { some, zeros, none };  // a kernel's, a result of zeros, a result without elements
+
+// Makes a problem of a request, or says in words why it is none; an empty string where it is one. Every number is
+// checked here: those that a caller gives may be anything.
+std::string parse(Op op, const Request& request, Problem* problem, Work* work);
+
+}  // namespace jaxconv

@@ -1,0 +1,384 @@
+// Channels that all meet: products of matrices. A position's numbers are broadcast, one at a time, and meet a vector of
+// weights of as many channels of the target as there are lanes.
+#pragma once
+
+#include "strips.h"
+
+namespace jaxconv {
+namespace {
+
+// The largest tile kept in registers: vectors of channels, and the positions that share each load of them.
+#if defined(__AVX512F__)
+constexpr int kTileVectors = 4;
+constexpr int kTilePositions[] = {0, 8, 8, 8, 6};
+#else
+constexpr int kTileVectors = 2;
+constexpr int kTilePositions[] = {0, 6, 6};
+#endif
+// Channels of the source that are summed in one go: their weights for a tile of the target stay in the second cache.
+constexpr int64_t kSourceChannels = 128;
+// Channels of the target that a block of the packed kernel holds.
+constexpr int64_t kTargetChannels = 64;
+// A strip that stays in the second cache, beside the weights.
+constexpr int64_t kStripBytes = 192 << 10;
+
+// -- the two kernels ---------------------------------------------------------------------------------------------
+
+// out[p] (+)= sum over the runs of source[p] w, for P positions and V vectors of channels, `n` of them wanted.
+template <int P, int V>
+void dense_tile(const float* source, int64_t step, const Run* runs, int64_t count, const float* w, int64_t wide,
+                float* out, int64_t pitch, int64_t n, bool add) {
+  Vec sum[P][V] = {};
+  for (int64_t r = 0; r < count; ++r) {
+    const float* a = source + runs[r].strip;
+    const float* b = w + runs[r].kernel;
+    for (int64_t i = 0; i < runs[r].length; ++i, b += wide) {
+      Vec weights[V];
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) weights[v] = load(b + v * kLanes);
+#pragma GCC unroll 8
+      for (int p = 0; p < P; ++p) {
+        const float value = a[p * step + i];
+#pragma GCC unroll 8
+        for (int v = 0; v < V; ++v) sum[p][v] += value * weights[v];
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) {
+      float* to = out + p * pitch + v * kLanes;
+      store_first(to, add ? load_first(to, n - v * kLanes) + sum[p][v] : sum[p][v], n - v * kLanes);
+    }
+  }
+}
+
+// total[j] += sum over positions of source[j] target, for J adjacent numbers of the source and V vectors of channels of
+// the target, over `rows` rows of `width` positions.
+template <int J, int V>
+void dense_weight_tile(const float* source, int64_t source_row, int64_t source_step, const float* target,
+                       int64_t target_row, int64_t target_step, int64_t rows, int64_t width, float* total,
+                       int64_t wide) {
+  Vec sum[J][V];
+#pragma GCC unroll 8
+  for (int j = 0; j < J; ++j) {
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) sum[j][v] = load(total + j * wide + v * kLanes);
+  }
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* a = source + r * source_row;
+    const float* b = target + r * target_row;
+    for (int64_t i = 0; i < width; ++i, a += source_step, b += target_step) {
+      Vec values[V];
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) values[v] = load(b + v * kLanes);
+#pragma GCC unroll 8
+      for (int j = 0; j < J; ++j) {
+        const float value = a[j];
+#pragma GCC unroll 8
+        for (int v = 0; v < V; ++v) sum[j][v] += value * values[v];
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int j = 0; j < J; ++j) {
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) store(total + j * wide + v * kLanes, sum[j][v]);
+  }
+}
+
+using DenseTile = void (*)(const float*, int64_t, const Run*, int64_t, const float*, int64_t, float*, int64_t, int64_t,
+                           bool);
+using DenseWeightTile = void (*)(const float*, int64_t, int64_t, const float*, int64_t, int64_t, int64_t, int64_t,
+                                 float*, int64_t);
+
+#define JAXCONV_ROW(f, V) {f<1, V>, f<1, V>, f<2, V>, f<3, V>, f<4, V>, f<5, V>, f<6, V>, f<7, V>, f<8, V>}
+#define JAXCONV_SHORT_ROW(f, V) {f<1, V>, f<1, V>, f<2, V>, f<3, V>, f<4, V>, f<5, V>, f<6, V>}
+#if defined(__AVX512F__)
+#define JAXCONV_TABLE(f) \
+  {{}, JAXCONV_ROW(f, 1), JAXCONV_ROW(f, 2), JAXCONV_ROW(f, 3), JAXCONV_SHORT_ROW(f, 4)}
+#else
+#define JAXCONV_TABLE(f) {{}, JAXCONV_SHORT_ROW(f, 1), JAXCONV_SHORT_ROW(f, 2)}
+#endif
+constexpr DenseTile kDenseTiles[kTileVectors + 1][9] = JAXCONV_TABLE(dense_tile);
+constexpr DenseWeightTile kDenseWeightTiles[kTileVectors + 1][9] = JAXCONV_TABLE(dense_weight_tile);
+
+// -- the kernel's layout -----------------------------------------------------------------------------------------
+
+// How the channels of a group are cut: `source` ones and `target` ones in a block. The packed kernel is, for each
+// group, block of source channels and block of target channels, (taps, source, target); the target's channels padded
+// to whole vectors with zeros.
+struct Blocks {
+  int64_t source, target, source_blocks, target_blocks, taps;
+
+  int64_t target_end(int64_t i) const { return least((i + 1) * kTargetChannels, target); }
+  int64_t source_begin(int64_t i) const { return part(source, source_blocks, i); }
+  int64_t sources(int64_t i) const { return source_begin(i + 1) - source_begin(i); }
+  int64_t targets(int64_t i) const { return target_end(i) - i * kTargetChannels; }
+  int64_t wide(int64_t i) const { return round_up(targets(i), kBlock); }
+  int64_t floats() const { return taps * source * round_up(target, kBlock); }
+  // Where a block begins in the packed kernel of its group.
+  int64_t begin(int64_t s, int64_t t) const {
+    return taps * (source_begin(s) * round_up(target, kBlock) + sources(s) * t * kTargetChannels);
+  }
+};
+
+Blocks make_blocks(int64_t source, int64_t target, int64_t taps, int64_t source_channels) {
+  return {source, target, up(source, source_channels), up(target, kTargetChannels), taps};
+}
+
+template <class T>
+void pack(const Weights& w, const Blocks& blocks, int64_t group, int64_t s, int64_t t, float* out) {
+  const int64_t wide = blocks.wide(t), sources = blocks.sources(s), targets = blocks.targets(t);
+  const T* from = static_cast<const T*>(w.data) + group * w.group + blocks.source_begin(s) * w.source +
+                  t * kTargetChannels * w.target;
+  // Sixteen channels of the target at a time: as many lines as the nearest cache holds beside those written.
+  for (int64_t o0 = 0; o0 < wide; o0 += kBlock) {
+    const int64_t some = least(o0 + kBlock, targets);
+    for (int64_t c = 0; c < sources; ++c) {
+      for (int64_t tap = 0; tap < w.taps; ++tap) {
+        float* to = out + (tap * sources + c) * wide;
+        const T* read_from = from + c * w.source + (w.reversed ? w.taps - 1 - tap : tap);
+        int64_t o = o0;
+        for (; o < some; ++o) to[o] = read(read_from[o * w.target]);
+        for (; o < o0 + kBlock; ++o) to[o] = 0;
+      }
+    }
+  }
+}
+
+// -- a pass ------------------------------------------------------------------------------------------------------
+
+struct DenseScratch {
+  Buffer strip, local, runs, target;
+};
+
+DenseScratch& dense_scratch() {
+  static thread_local DenseScratch scratch;
+  return scratch;
+}
+
+// Whether a pass may read the source where it lies.
+template <class T>
+bool readable(const View<const T>&, const Pass&) {
+  return false;
+}
+template <>
+bool readable(const View<const float>& source, const Pass& pass) {
+  const bool reads = pass.axis[0].taps > 0 && pass.axis[1].taps > 0 && pass.axis[2].taps > 0;
+  return reads && source.channel == 1 && reads_in_order(pass.axis[0]) && reads_in_order(pass.axis[1]) &&
+         reads_in_order(pass.axis[2]);
+}
+// One pass over all images and groups. Where `add`, to what the target holds; then a piece of work is a whole image,
+// since different positions of the pass may be the same of the target.
+template <class T>
+void dense_pass(const Problem& p, const View<const T>& source, const View<T>& target, const Pass& pass,
+                const Blocks& blocks, const float* packed, bool add, Parallel* threads) {
+  const Axis &deep = pass.axis[0], &high = pass.axis[1], &wide = pass.axis[2];
+  if (deep.count == 0 || high.count == 0 || wide.count == 0) return;
+  const bool direct_source = readable(source, pass);
+  const bool direct_target = as_float(target.data) != nullptr && target.channel == 1 && wide.stride != 0;
+  const int64_t enough = 8 * threads->threads;
+  const int64_t whole = p.batch * p.groups;
+  const int64_t sources = blocks.sources(blocks.source_blocks - 1);
+  Cut c = cut(pass, direct_source ? kTargetChannels : sources, kStripBytes, up(enough, whole * deep.count));
+  if (add) c = {high.count, wide.count, 1, 1};
+  const int64_t pieces = (add ? 1 : deep.count) * c.row_pieces * c.width_pieces;
+  // Where images are few and small, the channels of the target are shared out too.
+  const int64_t shares = least(blocks.target_blocks, up(enough, whole * pieces));
+
+  parallel(threads, whole * pieces * shares, [&](int64_t job) {
+    DenseScratch& scratch = dense_scratch();
+    const int64_t share = job % shares;
+    int64_t rest = job / shares;
+    const int64_t piece = rest % pieces;
+    rest /= pieces;
+    const int64_t group = rest % p.groups, image = rest / p.groups;
+    int64_t first[3];
+    first[2] = piece % c.width_pieces * c.width;
+    first[1] = piece / c.width_pieces % c.row_pieces * c.rows;
+    const int64_t width = least(c.width, wide.count - first[2]), rows = least(c.rows, high.count - first[1]);
+    const int64_t begin = part(blocks.target_blocks, shares, share);
+    const int64_t end = part(blocks.target_blocks, shares, share + 1);
+    const int64_t floor = begin * kTargetChannels;  // the first channel of this share
+    const int64_t local_pitch = round_up(blocks.target_end(end - 1) - floor, kBlock);
+    const int64_t deep_begin = add ? 0 : piece / c.width_pieces / c.row_pieces;
+    const int64_t deep_end = add ? deep.count : deep_begin + 1;
+    Run* runs = scratch.runs.get<Run>(deep.taps * high.taps * wide.taps);
+    float* local = direct_target ? nullptr : scratch.local.get(rows * width * local_pitch);
+
+    for (first[0] = deep_begin; first[0] < deep_end; ++first[0]) {
+      float* to = local;
+      int64_t to_row = width * local_pitch, to_position = local_pitch;
+      if (direct_target) {
+        to = as_float(target.data) + image * target.batch + deep.target[first[0]] * target.axis[0] +
+             wide.target[first[2]] * target.axis[2] + group * blocks.target + floor;
+        to_position = wide.stride * target.axis[2];
+      }
+      for (int64_t s = 0; s < blocks.source_blocks; ++s) {
+        const int64_t some = blocks.sources(s), channel = group * blocks.source + blocks.source_begin(s);
+        Strip strip;
+        if (direct_source) {
+          strip = {as_float(source.data) + image * source.batch + channel +
+                       deep.source[first[0] * deep.step] * source.axis[0] +
+                       high.source[first[1] * high.step] * source.axis[1] +
+                       wide.source[first[2] * wide.step] * source.axis[2],
+                   source.axis[0], source.axis[1], source.axis[2], true};
+        } else {
+          strip = make_strip(&scratch.strip, source, pass, first, rows, width, image, channel, some, some);
+        }
+        for (int64_t t = begin; t < end; ++t) {
+          const int64_t padded = blocks.wide(t), wanted = direct_target ? blocks.targets(t) : padded;
+          const float* w = packed + group * blocks.floats() + blocks.begin(s, t);
+          const int64_t count = make_runs(runs, strip, pass, p, some, padded);
+          const int64_t vectors = padded / kLanes, tiles = up(vectors, kTileVectors);
+          for (int64_t tile = 0; tile < tiles; ++tile) {
+            const int64_t v = part(vectors, tiles, tile), v_end = part(vectors, tiles, tile + 1);
+            const int64_t lane = v * kLanes;
+            const int64_t position_tiles = up(width, kTilePositions[v_end - v]);
+            for (int64_t r = 0; r < rows; ++r) {
+              float* row = direct_target ? to + high.target[first[1] + r] * target.axis[1] : to + r * to_row;
+              row += t * kTargetChannels - floor + lane;
+              const float* from = strip.data + r * high.step * strip.row;
+              for (int64_t i = 0; i < position_tiles; ++i) {
+                const int64_t q = part(width, position_tiles, i);
+                const int64_t q_end = part(width, position_tiles, i + 1);
+                kDenseTiles[v_end - v][q_end - q](from + q * wide.step * strip.position, wide.step * strip.position,
+                                                  runs, count, w + lane, padded, row + q * to_position, to_position,
+                                                  wanted - lane, s > 0 || (direct_target && add));
+              }
+            }
+          }
+        }
+      }
+      if (!direct_target) {
+        write_piece(target, pass, first, rows, width, image, group * blocks.target + floor,
+                    blocks.target_end(end - 1) - floor, local, local_pitch, add);
+      }
+    }
+  });
+}
+
+// -- the weight's gradient ---------------------------------------------------------------------------------------
+
+// Channels of x in a block of the weight's gradient, whose sums stay in the second cache.
+constexpr int64_t kGradientChannels = 64;
+constexpr int64_t kGradientStripBytes = 192 << 10;
+
+// What of the gradient of the output a block of rows may take in the nearest cache.
+constexpr int64_t kNearBytes = 128 << 10;
+
+// The sum of n numbers, whole vectors of them, over all slots.
+void add_slots(float* out, const float* sums, int64_t n, int64_t slots, int64_t slot) {
+  for (int64_t i = 0; i < n; i += kLanes) {
+    Vec sum = load(sums + i);
+    for (int64_t k = 1; k < slots; ++k) sum += load(sums + k * slot + i);
+    store(out + i, sum);
+  }
+}
+
+// How many sums are taken apart and added at the end, so that there is work for all threads where a kernel is small.
+// It depends on the problem alone: so does the order of the additions, and with it the result.
+int64_t gradient_slots(const Problem& p, const Blocks& blocks) {
+  const int64_t tiles = p.groups * blocks.source_blocks * blocks.target_blocks;
+  return least(up(16, tiles), p.batch * p.y_size[0] * p.y_size[1]);
+}
+
+template <class T>
+void dense_weight(const Problem& p, const View<const T>& x, const View<const T>& y, const Pass& pass,
+                  const Blocks& blocks, T* w, float* sums, Parallel* threads) {
+  const int64_t tiles = p.groups * blocks.source_blocks * blocks.target_blocks, slots = gradient_slots(p, blocks);
+  const int64_t per_group = blocks.floats();
+  const Axis &high = pass.axis[1], &wide = pass.axis[2];
+  const Cut c = cut(pass, least(blocks.source, kGradientChannels), kGradientStripBytes, 1);
+  const int64_t pieces = p.batch * p.y_size[0] * c.row_pieces * c.width_pieces;
+
+  auto tile_of = [&](int64_t tile, int64_t* group, int64_t* s, int64_t* t) {
+    *t = tile % blocks.target_blocks;
+    *s = tile / blocks.target_blocks % blocks.source_blocks;
+    *group = tile / blocks.target_blocks / blocks.source_blocks;
+  };
+
+  parallel(threads, tiles * slots, [&](int64_t job) {
+    DenseScratch& scratch = dense_scratch();
+    const int64_t slot = job % slots;
+    int64_t group, s, t;
+    tile_of(job / slots, &group, &s, &t);
+    const int64_t some = blocks.sources(s), padded = blocks.wide(t);
+    float* total = sums + (slot * p.groups + group) * per_group + blocks.begin(s, t);
+    std::memset(total, 0, blocks.taps * some * padded * sizeof(float));
+    const int64_t channel = group * blocks.source + blocks.source_begin(s);
+    const int64_t y_channel = group * blocks.target + t * kTargetChannels;
+    const bool direct = as_float(y.data) != nullptr && y.channel == 1 && blocks.targets(t) == padded;
+    Run* runs = scratch.runs.get<Run>(blocks.taps);
+
+    for (int64_t piece = part(pieces, slots, slot); piece < part(pieces, slots, slot + 1); ++piece) {
+      int64_t first[3], rest = piece;
+      first[2] = rest % c.width_pieces * c.width;
+      rest /= c.width_pieces;
+      first[1] = rest % c.row_pieces * c.rows;
+      rest /= c.row_pieces;
+      first[0] = rest % p.y_size[0];
+      const int64_t image = rest / p.y_size[0];
+      const int64_t width = least(c.width, wide.count - first[2]), rows = least(c.rows, high.count - first[1]);
+      const Strip strip = make_strip(&scratch.strip, x, pass, first, rows, width, image, channel, some, some);
+      const int64_t count = make_runs(runs, strip, pass, p, some, padded);
+
+      const T* from = y.data + image * y.batch + first[0] * y.axis[0] + first[1] * y.axis[1] + first[2] * y.axis[2] +
+                      y_channel * y.channel;
+      const float* grad = as_float(from);
+      int64_t grad_row = y.axis[1], grad_step = y.axis[2];
+      if (!direct) {
+        float* copied = scratch.target.get(rows * width * padded);
+        std::memset(copied, 0, rows * width * padded * sizeof(float));
+        for (int64_t r = 0; r < rows; ++r) {
+          copy_plain_row(copied + r * width * padded, from + r * y.axis[1], width, blocks.targets(t), padded, y.axis[2], y.channel);
+        }
+        grad = copied, grad_row = width * padded, grad_step = padded;
+      }
+      const int64_t vectors = padded / kLanes, vector_tiles = up(vectors, kTileVectors);
+      // A few rows at a time: those of y, which every tile reads, stay in the nearest cache.
+      const int64_t near = most(kNearBytes / (width * padded * static_cast<int64_t>(sizeof(float))), 1);
+      for (int64_t r = 0; r < rows; r += near) {
+        const float* source = strip.data + r * high.step * strip.row;
+        const float* rows_of_y = grad + r * grad_row;
+        for (int64_t tile = 0; tile < vector_tiles; ++tile) {
+          const int64_t v = part(vectors, vector_tiles, tile), v_end = part(vectors, vector_tiles, tile + 1);
+          for (int64_t i = 0; i < count; ++i) {
+            const int64_t number_tiles = up(runs[i].length, kTilePositions[v_end - v]);
+            for (int64_t j = 0; j < number_tiles; ++j) {
+              const int64_t n = part(runs[i].length, number_tiles, j);
+              const int64_t n_end = part(runs[i].length, number_tiles, j + 1);
+              kDenseWeightTiles[v_end - v][n_end - n](
+                  source + runs[i].strip + n, high.step * strip.row, wide.step * strip.position,
+                  rows_of_y + v * kLanes, grad_row, grad_step, least(near, rows - r), width,
+                  total + runs[i].kernel + n * padded + v * kLanes, padded);
+            }
+          }
+        }
+      }
+    }
+  });
+
+  // A few channels of the source at a time, so that the additions are shared out as well.
+  constexpr int64_t kFew = 8;
+  const int64_t shares = up(blocks.sources(blocks.source_blocks - 1), kFew);
+  parallel(threads, tiles * shares, [&](int64_t job) {
+    int64_t group, s, t;
+    tile_of(job / shares, &group, &s, &t);
+    const int64_t some = blocks.sources(s), padded = blocks.wide(t), begin = blocks.source_begin(s);
+    const float* total = sums + group * per_group + blocks.begin(s, t);
+    for (int64_t i = part(some, shares, job % shares); i < part(some, shares, job % shares + 1); ++i) {
+      T* first = w + ((group * blocks.target + t * kTargetChannels) * blocks.source + begin + i) * blocks.taps;
+      for (int64_t tap = 0; tap < blocks.taps; ++tap) {
+        float sum[kTargetChannels];
+        add_slots(sum, total + (tap * some + i) * padded, padded, slots, p.groups * per_group);
+        for (int64_t o = 0; o < blocks.targets(t); ++o) write(first + o * blocks.source * blocks.taps + tap, sum[o]);
+      }
+    }
+  });
+}
+
+}  // namespace
+}  // namespace jaxconv

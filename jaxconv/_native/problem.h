@@ -1,0 +1,58 @@
+// What the kernels are asked to compute, and what they compute it with.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace jaxconv {
+
+// What lies beyond the edge of an image: the padding modes of ConvSpec, in its order.
+enum class Mode : int32_t { zeros, reflect, replicate, circular, symmetric };
+
+// How the arrays hold their numbers. Arithmetic is float32 for all of them.
+enum class Storage : int32_t { float32, bfloat16, float16 };
+
+// With T(x, w, y) = <y, conv(x, w)>: the op that gives y, the one that gives x and the one that gives w.
+enum class Op : int32_t { output, input, weight };
+
+// One convolution. It always has three spatial axes, the first ones of size 1 where there are fewer. All numbers are
+// checked where they enter (ffi.cpp), so that nothing below has to: no size or product of sizes overflows, the sizes
+// of x, w and y fit each other, and every position that a padding mode reads lies in the image.
+//
+//   x  (batch, in_channels, x_size)   or  (batch, x_size, in_channels)    row-major, by channels_last
+//   w  (out_channels, in_channels / groups, kernel)
+//   y  (batch, out_channels, y_size)  or  (batch, y_size, out_channels)
+struct Problem {
+  int64_t batch, groups, in_channels, out_channels;
+  int64_t x_size[3], y_size[3], kernel[3];
+  int64_t stride[3], low[3], high[3], dilation[3];  // low and high pads may be negative: they crop
+  Mode mode;
+  bool channels_last;
+  Storage storage;
+};
+
+// Runs job(context, i) once for each i in [0, count), on the threads there are, and returns when all have ended.
+// Which thread runs which job, and in which order, is not known: a job writes to what is its own.
+struct Parallel {
+  void (*run)(Parallel* self, int64_t count, void (*job)(void* context, int64_t index), void* context);
+  int64_t threads;
+};
+
+// The kernels, compiled once for each instruction set (kernels.cpp). `scratch` is 64-byte aligned and holds
+// scratch_bytes(op, problem) bytes; its content is neither read before it is written nor needed afterwards.
+struct Kernels {
+  void (*output)(const Problem&, const void* x, const void* w, void* y, void* scratch, Parallel*);
+  void (*input)(const Problem&, const void* w, const void* y, void* x, void* scratch, Parallel*);
+  void (*weight)(const Problem&, const void* x, const void* y, void* w, void* scratch, Parallel*);
+};
+
+// How many bytes of scratch an op needs: the same for every instruction set.
+int64_t scratch_bytes(Op op, const Problem&);
+
+extern const Kernels kernels_baseline;
+#if defined(JAXCONV_X86)
+extern const Kernels kernels_avx2;    // with FMA
+extern const Kernels kernels_avx512;  // F, BW, DQ and VL
+#endif
+
+}  // namespace jaxconv

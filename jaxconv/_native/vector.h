@@ -1,0 +1,174 @@
+// Vectors of float32 as wide as the instruction set has them, and the storage types that are read into them.
+//
+// Everything in the kernels' headers is in an unnamed namespace and nothing of std:: is instantiated: they are compiled
+// once per instruction set, and a function that two translation units share would run on machines that lack one.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+
+#include "problem.h"
+
+#define JAXCONV_INLINE inline __attribute__((always_inline))
+
+namespace jaxconv {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+#elif defined(__AVX2__)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
+
+// Packed arrays are padded to whole blocks of this many channels, whatever the instruction set, so that the scratch
+// has one size.
+constexpr int kBlock = 16;
+
+typedef float Vec __attribute__((vector_size(kLanes * 4)));
+typedef float UnalignedVec __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
+
+JAXCONV_INLINE Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
+JAXCONV_INLINE void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
+
+
+// The first n lanes, where a row of channels ends within a vector; none where n is not positive.
+JAXCONV_INLINE Vec load_first(const float* p, int64_t n) {
+  if (n >= kLanes) return load(p);
+  Vec v = {};
+  if (n > 0) std::memcpy(&v, p, n * sizeof(float));
+  return v;
+}
+JAXCONV_INLINE void store_first(float* p, Vec v, int64_t n) {
+  if (n >= kLanes) {
+    store(p, v);
+  } else if (n > 0) {
+    std::memcpy(p, &v, n * sizeof(float));
+  }
+}
+
+JAXCONV_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+JAXCONV_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+JAXCONV_INLINE int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+JAXCONV_INLINE int64_t round_up(int64_t a, int64_t b) { return up(a, b) * b; }
+
+typedef int32_t Lanes __attribute__((vector_size(kLanes * 4)));
+
+// Of every 2 H lanes the first H of a and the first H of b, or the last of both: what a transposition exchanges.
+template <int H, bool Last>
+JAXCONV_INLINE Vec exchange(Vec a, Vec b) {
+  Vec v;
+#if defined(__clang__)
+  for (int j = 0; j < kLanes; ++j) v[j] = (j & H) ? b[Last ? j : j - H] : a[Last ? j + H : j];
+#else
+  Lanes from;
+  for (int j = 0; j < kLanes; ++j) from[j] = (j & H) ? kLanes + (Last ? j : j - H) : (Last ? j + H : j);
+  v = __builtin_shuffle(a, b, from);
+#endif
+  return v;
+}
+
+template <int H>
+JAXCONV_INLINE void exchange_rows(Vec* rows) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) {
+    if (i & H) continue;
+    const Vec a = rows[i], b = rows[i | H];
+    rows[i] = exchange<H, false>(a, b);
+    rows[i | H] = exchange<H, true>(a, b);
+  }
+}
+
+// The lanes of v that `from` names.
+JAXCONV_INLINE Vec pick(Vec v, Lanes from) {
+#if defined(__clang__)
+  Vec picked;
+  for (int j = 0; j < kLanes; ++j) picked[j] = v[from[j]];
+  return picked;
+#else
+  return __builtin_shuffle(v, from);
+#endif
+}
+
+// out[j * out_pitch + i] = in[i * in_pitch + j] for i < rows and j < columns, neither more than there are lanes.
+void transpose(float* out, int64_t out_pitch, const float* in, int64_t in_pitch, int64_t rows, int64_t columns) {
+  Vec block[kLanes];
+  if (rows == kLanes && columns == kLanes) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) block[i] = load(in + i * in_pitch);
+  } else {
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) block[i] = i < rows ? load_first(in + i * in_pitch, columns) : Vec{};
+  }
+  exchange_rows<1>(block);
+  exchange_rows<2>(block);
+  if constexpr (kLanes > 4) exchange_rows<kLanes == 4 ? 1 : 4>(block);
+  if constexpr (kLanes > 8) exchange_rows<kLanes == 16 ? 8 : 1>(block);
+  if (rows == kLanes && columns == kLanes) {
+#pragma GCC unroll 16
+    for (int j = 0; j < kLanes; ++j) store(out + j * out_pitch, block[j]);
+  } else {
+#pragma GCC unroll 16
+    for (int j = 0; j < kLanes; ++j) {
+      if (j < columns) store_first(out + j * out_pitch, block[j], rows);
+    }
+  }
+}
+
+// Part i of n parts of a whole that differ by one at most: where it begins.
+JAXCONV_INLINE int64_t part(int64_t whole, int64_t n, int64_t i) { return whole * i / n; }
+
+template <class F>
+void parallel(Parallel* threads, int64_t count, const F& job) {
+  threads->run(
+      threads, count, [](void* f, int64_t i) { (*static_cast<const F*>(f))(i); },
+      const_cast<void*>(static_cast<const void*>(&job)));
+}
+
+// Memory that a thread keeps from call to call, aligned to a cache line. What `get` gave before is lost.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { std::free(memory_); }
+
+  template <class T = float>
+  T* get(int64_t count) {
+    const int64_t bytes = round_up(count * static_cast<int64_t>(sizeof(T)) + 64, 64);
+    if (bytes > bytes_) {
+      std::free(memory_);
+      bytes_ = 0;
+      memory_ = std::aligned_alloc(64, bytes);
+      if (memory_ == nullptr) std::abort();  // as std::bad_alloc would, in a thread that nobody joins
+      bytes_ = bytes;
+    }
+    return static_cast<T*>(memory_);
+  }
+
+ private:
+  void* memory_ = nullptr;
+  int64_t bytes_ = 0;
+};
+
+// An array seen along its axes: strides in elements of the batch, of the three spatial axes and of the channels.
+template <class T>
+struct View {
+  T* data;
+  int64_t batch, axis[3], channel;
+};
+
+template <class T>
+View<T> images(T* data, int64_t channels, const int64_t size[3], bool channels_last) {
+  const int64_t pixels = size[0] * size[1] * size[2];
+  const int64_t each = channels_last ? channels : 1;
+  return {data,
+          pixels * channels,
+          {size[1] * size[2] * each, size[2] * each, each},
+          channels_last ? 1 : pixels};
+}
+
+}  // namespace
+}  // namespace jaxconv
