@@ -43,7 +43,8 @@ class _Sum(nnx.Module):
         self.branches = nnx.List(branches)
 
     def __call__(self, x):
-        return sum(branch(x) for branch in self.branches[1:]) + self.branches[0](x)
+        first, *others = self.branches
+        return sum((branch(x) for branch in others), start=first(x))
 
 
 class _Beside(nnx.Module):
@@ -67,11 +68,8 @@ class _Flax:
     def __init__(self):
         self.rngs = nnx.Rngs(0)
 
-    relu, relu6, gelu = (
-        staticmethod(nnx.relu),
-        staticmethod(nnx.relu6),
-        staticmethod(partial(nnx.gelu, approximate=False)),
-    )
+    relu, relu6 = staticmethod(nnx.relu), staticmethod(nnx.relu6)
+    gelu = staticmethod(partial(nnx.gelu, approximate=False))
     chain, add, beside = nnx.Sequential, _Sum, _Beside
 
     def conv(self, inputs, outputs, kernel, stride=1, groups=1, bias=True):
@@ -137,7 +135,8 @@ def torch_toolkit() -> Any:
             self.branches = nn.ModuleList(branches)
 
         def forward(self, x):
-            return sum(branch(x) for branch in self.branches[1:]) + self.branches[0](x)
+            first, *others = self.branches
+            return sum((branch(x) for branch in others), start=first(x))
 
     class _Beside(nn.Module):
         def __init__(self, branch):
@@ -397,8 +396,7 @@ def jax_side(network: Network, model: nnx.Module, train: bool, in_torch: Callabl
         seconds = time.perf_counter() - start
 
     def run():
-        *state[:], loss = executable(*state, images, labels)
-        jax.block_until_ready(state)
+        *state[:], loss = jax.block_until_ready(executable(*state, images, labels))
         return loss, state[2]
 
     def read(result):

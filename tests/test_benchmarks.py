@@ -1,0 +1,110 @@
+"""The benchmarks' own arithmetic: what they refuse to time, what they count, and the page that they write."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+pytest.importorskip("equinox", reason="the benchmarks need their extra")
+pytest.importorskip("optax", reason="the benchmarks need their extra")
+
+from benchmarks import __main__, layers, measure, networks
+from benchmarks.measure import Side
+
+
+def side(*milliseconds, compile_s=None):
+    return {"ms": milliseconds[0], "compile_s": compile_s, "memory_mb": None}
+
+
+def test_a_wrong_answer_is_not_timed():
+    sides = {"right": Side(lambda: [np.ones(3)]), "wrong": Side(lambda: [np.array([1, 1, 1.01])])}
+    with pytest.raises(AssertionError, match=r"wrong and right differ by 1\.0e-02 in value 0, over 1e-03"):
+        measure.measure(sides, 1e-3)
+    figures = measure.measure(sides, 2e-2)
+    assert all(f["ms"] > 0 for f in figures.values())
+
+
+def test_the_last_tolerance_is_for_all_further_values():
+    sides = {"a": Side(lambda: [1.0, 1.0, 1.0]), "b": Side(lambda: [1.0, 1.05, 1.05])}
+    measure.measure(sides, 1e-9, 0.1)
+    with pytest.raises(AssertionError, match="in value 1"):
+        measure.measure(sides, 1e-9, 0.01)
+
+
+def test_the_flops_of_a_layer():
+    rows = {row.name: row for row in layers.ROWS}
+    assert rows["3x3 stride 2, 16-33"].flops == 2 * 20 * (24 * 49) * (9 * 16 * 33)
+    assert rows["32 groups of 4, 3x3, 56x56"].flops == 2 * 8 * 56 * 56 * 9 * 4 * 128
+    assert rows["transposed 4x4 stride 2, 64-32, 28x28"].flops == 2 * 8 * 28 * 28 * 16 * 64 * 32
+
+
+def test_the_flops_of_a_network():
+    digits = next(network for network in networks.NETWORKS if network.build is networks.digits)
+    pairs = 28 * 28 * 9 * 1 * 16 + 14 * 14 * 9 * 16 * 32 + 7 * 7 * 9 * 32 * 32 + 7 * 7 * 32 * 10
+    assert networks.flops(digits) == 2 * digits.batch * pairs
+
+
+def test_weights_move_to_flax_and_back():
+    def build(toolkit):
+        return toolkit.chain(toolkit.conv(2, 4, 3, groups=2), toolkit.upsample(4, 3))
+
+    ours, flax = build(networks._Ours()), build(networks._Flax())
+    kernels, given = networks.Kernels(flax), networks.flat(nnx.state(ours))
+    moved = kernels.to_flax(given)
+    nnx.update(flax, networks.filled(nnx.state(flax), moved, "float32"))
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 5, 4, 2)), jnp.float32)
+    np.testing.assert_allclose(ours(x), flax(x), atol=1e-6)
+    back = kernels.from_flax(moved)
+    assert back.keys() == given.keys()
+    for path, array in given.items():
+        np.testing.assert_array_equal(back[path], array)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_a_network_is_the_same_on_all_sides(train):
+    pytest.importorskip("torch")
+
+    def build(t):
+        return t.chain(t.add(t.conv(2, 4, 3), t.conv(2, 4, 1)), t.batch_norm(4), t.relu, t.mean(), t.linear(4, 10))
+
+    sides = networks.sides(networks.Network("tiny", build, 3, 2, 6), train)
+    assert set(sides) == {"jaxconv", "flax", "torch"}
+    for _ in range(2):  # a second step goes on from the first
+        first, *others = ([np.asarray(v) for v in side.read(side.run())] for side in sides.values())
+        assert len(first) == (2 if train else 1)
+        assert np.abs(first[-1]).max() > 1e-3
+        for values in others:
+            for a, b in zip(first, values, strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_the_page_has_a_line_for_every_row_and_leaves_a_missing_peer_empty():
+    where = {"date": "2000-01-01", "machine": "M", "versions": "V", "matrix product": "100 GFLOP/s"}
+    first, second = "3x3, 64-64, 56x56", "1x1, 256-64, 56x56"
+    figures = {
+        "layers": {
+            first: {"jaxconv": side(2.0, compile_s=0.1), "lax": side(8.0, compile_s=0.1), "torch": side(1.0)},
+            second: {"jaxconv": side(1.0, compile_s=0.1), "lax": side(1.0, compile_s=0.1)},
+        },
+        "ops": {f"{first}: output": {"auto": side(20.0, compile_s=0.1), "xla": side(60.0), "torch": side(10.0)}},
+        "networks": {
+            "N: inference": {"jaxconv": side(4.0, compile_s=1.5) | {"gflop": 0.1}, "flax": side(6.0, compile_s=1.0)}
+        },
+        "around": {
+            "max-pool": {"jaxconv": side(1.0), "flax": side(3.0)},
+            "eager call of it": {"jaxconv": side(0.01), "flax": side(0.02)},
+        },
+    }
+    page = __main__.page({name: {"where": where, "rows": rows} for name, rows in figures.items()})
+    lines = {
+        cells[0]: cells[1:] for line in page.splitlines() if len(cells := [c.strip() for c in line.split("|")[1:-1]])
+    }
+    assert lines[first][:7] == ["2.00", "8.00", "", "", "1.00", "4.00", "0.50"]
+    assert lines[second][5:7] == ["1.00", ""]
+    assert "Geometric mean over 2 rows: lax / ours 2.00, torch / ours 0.50." in page
+    assert "The least lax / ours of all 2 rows is 1.00 (1x1, 256-64, 56x56)." in page
+    # 2 * 8 * 56 * 56 * 9 * 64 * 64 operations in 20 ms are 92.5 GFLOP/s.
+    assert lines[f"{first}: output"] == ["20.0", "60.0", "10.0", "3.00", "0.50", "92%", "0.10"]
+    assert lines["N: inference"][3:9] == ["1.50", "", "25%", "1.50", "1.00", "1.50"]
+    assert lines["max-pool"][3:5] == ["3.00", ""]
+    assert lines["call of it"] == ["10.0", "20.0", "2.00"]
