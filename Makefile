@@ -10,12 +10,12 @@ NATIVE := $(wildcard $(addprefix jaxconv/_native/,*.cpp *.h *.map CMakeLists.txt
 .PHONY: help train test lint sanitize bench clean
 
 help:
-	@echo "make train   train the MNIST example (configs/mnist.toml) into runs/mnist"
-	@echo "make test    check style and types, then run the tests"
-	@echo "make lint    style and types alone"
-	@echo "make sanitize  run the native kernels under the address, undefined behaviour and thread sanitizers"
-	@echo "make bench   time layers and networks against their peers; writes docs/benchmarks.md, takes 15 minutes"
-	@echo "make clean   remove the environment and what runs have written"
+	@echo "make train      train the MNIST example (configs/mnist.toml) into runs/mnist"
+	@echo "make test       check style and types, then run the tests"
+	@echo "make lint       style and types alone"
+	@echo "make sanitize   run the native kernels under the address, undefined behaviour and thread sanitizers"
+	@echo "make bench      time layers and networks against their peers, and write docs/benchmarks.md"
+	@echo "make clean      remove the environment and what runs have written"
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -41,6 +41,7 @@ train: $(VENV)/.examples
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(wildcard jaxconv/_native/*.h jaxconv/_native/*.cpp tests/cpp/*.h tests/cpp/*.cpp)
 	$(BIN)/pyright
 
 test: lint

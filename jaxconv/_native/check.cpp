@@ -41,14 +41,9 @@ std::string beyond(Mode mode, int64_t n, int64_t low, int64_t high) {
   int64_t supply = 0;
   switch (mode) {
     case Mode::zeros:
-    case Mode::replicate:
-      return "";
-    case Mode::reflect:
-      supply = n - 1;
-      break;
-    case Mode::symmetric:
-      supply = n;
-      break;
+    case Mode::replicate: return "";
+    case Mode::reflect: supply = n - 1; break;
+    case Mode::symmetric: supply = n; break;
     case Mode::circular:
       supply = cropped;
       if (cropped < 1) return "nothing is left to wrap around";
@@ -114,16 +109,13 @@ std::string parse(Op op, const Request& r, Problem* p, Work* work) {
   if (r.y.values[channel] != p->out_channels) {
     return "w of shape " + numbers(r.w) + " and y of " + numbers(r.y) + " differ in output channels";
   }
-  if (p->in_channels % r.groups != 0 || p->out_channels % r.groups != 0 ||
-      r.w.values[1] != p->in_channels / r.groups) {
+  if (p->in_channels % r.groups != 0 || p->out_channels % r.groups != 0 || r.w.values[1] != p->in_channels / r.groups) {
     return "x of shape " + numbers(r.x) + " and w of " + numbers(r.w) + " do not make " + std::to_string(r.groups) +
            " groups";
   }
 
   const int result = op == Op::output ? 2 : op == Op::input ? 0 : 1;
-  *work = count[result] == 0                                      ? Work::none
-          : count[0] == 0 || count[1] == 0 || count[2] == 0 ? Work::zeros
-                                                            : Work::some;
+  *work = count[result] == 0 ? Work::none : count[0] == 0 || count[1] == 0 || count[2] == 0 ? Work::zeros : Work::some;
   if (*work != Work::some) return "";
 
   for (int64_t i = 0; i < 3; ++i) {
@@ -137,8 +129,8 @@ std::string parse(Op op, const Request& r, Problem* p, Work* work) {
     p->high[i] = given ? r.high.values[axis] : 0;
     p->dilation[i] = given ? r.dilations.values[axis] : 1;
     if (p->x_size[i] > kLongestAxis) return "x of shape " + numbers(r.x) + " has an axis that is too long";
-    const std::string refusal = axis_refusal(p->mode, p->x_size[i], p->y_size[i], p->kernel[i], p->stride[i],
-                                             p->low[i], p->high[i], p->dilation[i]);
+    const std::string refusal = axis_refusal(p->mode, p->x_size[i], p->y_size[i], p->kernel[i], p->stride[i], p->low[i],
+                                             p->high[i], p->dilation[i]);
     if (!refusal.empty()) return refusal + " on spatial axis " + std::to_string(axis);
   }
   return "";

@@ -96,8 +96,7 @@ using DenseWeightTile = void (*)(const float*, int64_t, int64_t, const float*, i
 #define JAXCONV_ROW(f, V) {f<1, V>, f<1, V>, f<2, V>, f<3, V>, f<4, V>, f<5, V>, f<6, V>, f<7, V>, f<8, V>}
 #define JAXCONV_SHORT_ROW(f, V) {f<1, V>, f<1, V>, f<2, V>, f<3, V>, f<4, V>, f<5, V>, f<6, V>}
 #if defined(__AVX512F__)
-#define JAXCONV_TABLE(f) \
-  {{}, JAXCONV_ROW(f, 1), JAXCONV_ROW(f, 2), JAXCONV_ROW(f, 3), JAXCONV_SHORT_ROW(f, 4)}
+#define JAXCONV_TABLE(f) {{}, JAXCONV_ROW(f, 1), JAXCONV_ROW(f, 2), JAXCONV_ROW(f, 3), JAXCONV_SHORT_ROW(f, 4)}
 #else
 #define JAXCONV_TABLE(f) {{}, JAXCONV_SHORT_ROW(f, 1), JAXCONV_SHORT_ROW(f, 2)}
 #endif
@@ -170,6 +169,7 @@ bool readable(const View<const float>& source, const Pass& pass) {
   return reads && source.channel == 1 && reads_in_order(pass.axis[0]) && reads_in_order(pass.axis[1]) &&
          reads_in_order(pass.axis[2]);
 }
+
 // One pass over all images and groups. Where `add`, to what the target holds; then a piece of work is a whole image,
 // since different positions of the pass may be the same of the target.
 template <class T>
@@ -264,10 +264,6 @@ void dense_pass(const Problem& p, const View<const T>& source, const View<T>& ta
 
 // Channels of x in a block of the weight's gradient, whose sums stay in the second cache.
 constexpr int64_t kGradientChannels = 64;
-constexpr int64_t kGradientStripBytes = 192 << 10;
-
-// What of the gradient of the output a block of rows may take in the nearest cache.
-constexpr int64_t kNearBytes = 128 << 10;
 
 // The sum of n numbers, whole vectors of them, over all slots.
 void add_slots(float* out, const float* sums, int64_t n, int64_t slots, int64_t slot) {
@@ -278,11 +274,14 @@ void add_slots(float* out, const float* sums, int64_t n, int64_t slots, int64_t 
   }
 }
 
+// A sum over fewer positions of a row than this is not worth a slot.
+constexpr int64_t kFewPositions = 64;
+
 // How many sums are taken apart and added at the end, so that there is work for all threads where a kernel is small.
 // It depends on the problem alone: so does the order of the additions, and with it the result.
 int64_t gradient_slots(const Problem& p, const Blocks& blocks) {
   const int64_t tiles = p.groups * blocks.source_blocks * blocks.target_blocks;
-  return least(up(16, tiles), p.batch * p.y_size[0] * p.y_size[1]);
+  return least(up(16, tiles), p.batch * p.y_size[0] * p.y_size[1] * up(p.y_size[2], kFewPositions));
 }
 
 template <class T>
@@ -291,7 +290,7 @@ void dense_weight(const Problem& p, const View<const T>& x, const View<const T>&
   const int64_t tiles = p.groups * blocks.source_blocks * blocks.target_blocks, slots = gradient_slots(p, blocks);
   const int64_t per_group = blocks.floats();
   const Axis &high = pass.axis[1], &wide = pass.axis[2];
-  const Cut c = cut(pass, least(blocks.source, kGradientChannels), kGradientStripBytes, 1);
+  const Cut c = cut(pass, least(blocks.source, kGradientChannels), kStripBytes, 1);
   const int64_t pieces = p.batch * p.y_size[0] * c.row_pieces * c.width_pieces;
 
   auto tile_of = [&](int64_t tile, int64_t* group, int64_t* s, int64_t* t) {
@@ -333,28 +332,22 @@ void dense_weight(const Problem& p, const View<const T>& x, const View<const T>&
         float* copied = scratch.target.get(rows * width * padded);
         std::memset(copied, 0, rows * width * padded * sizeof(float));
         for (int64_t r = 0; r < rows; ++r) {
-          copy_plain_row(copied + r * width * padded, from + r * y.axis[1], width, blocks.targets(t), padded, y.axis[2], y.channel);
+          copy_plain_row(copied + r * width * padded, from + r * y.axis[1], width, blocks.targets(t), padded, y.axis[2],
+                         y.channel);
         }
         grad = copied, grad_row = width * padded, grad_step = padded;
       }
       const int64_t vectors = padded / kLanes, vector_tiles = up(vectors, kTileVectors);
-      // A few rows at a time: those of y, which every tile reads, stay in the nearest cache.
-      const int64_t near = most(kNearBytes / (width * padded * static_cast<int64_t>(sizeof(float))), 1);
-      for (int64_t r = 0; r < rows; r += near) {
-        const float* source = strip.data + r * high.step * strip.row;
-        const float* rows_of_y = grad + r * grad_row;
-        for (int64_t tile = 0; tile < vector_tiles; ++tile) {
-          const int64_t v = part(vectors, vector_tiles, tile), v_end = part(vectors, vector_tiles, tile + 1);
-          for (int64_t i = 0; i < count; ++i) {
-            const int64_t number_tiles = up(runs[i].length, kTilePositions[v_end - v]);
-            for (int64_t j = 0; j < number_tiles; ++j) {
-              const int64_t n = part(runs[i].length, number_tiles, j);
-              const int64_t n_end = part(runs[i].length, number_tiles, j + 1);
-              kDenseWeightTiles[v_end - v][n_end - n](
-                  source + runs[i].strip + n, high.step * strip.row, wide.step * strip.position,
-                  rows_of_y + v * kLanes, grad_row, grad_step, least(near, rows - r), width,
-                  total + runs[i].kernel + n * padded + v * kLanes, padded);
-            }
+      for (int64_t tile = 0; tile < vector_tiles; ++tile) {
+        const int64_t v = part(vectors, vector_tiles, tile), v_end = part(vectors, vector_tiles, tile + 1);
+        for (int64_t i = 0; i < count; ++i) {
+          const int64_t number_tiles = up(runs[i].length, kTilePositions[v_end - v]);
+          for (int64_t j = 0; j < number_tiles; ++j) {
+            const int64_t n = part(runs[i].length, number_tiles, j);
+            const int64_t n_end = part(runs[i].length, number_tiles, j + 1);
+            kDenseWeightTiles[v_end - v][n_end - n](
+                strip.data + runs[i].strip + n, high.step * strip.row, wide.step * strip.position, grad + v * kLanes,
+                grad_row, grad_step, rows, width, total + runs[i].kernel + n * padded + v * kLanes, padded);
           }
         }
       }

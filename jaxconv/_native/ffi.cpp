@@ -30,17 +30,10 @@ Request::Numbers view(Numbers numbers) { return {numbers.begin(), static_cast<in
 
 bool storage_of(ffi::DataType dtype, Storage* storage) {
   switch (dtype) {
-    case ffi::DataType::F32:
-      *storage = Storage::float32;
-      return true;
-    case ffi::DataType::BF16:
-      *storage = Storage::bfloat16;
-      return true;
-    case ffi::DataType::F16:
-      *storage = Storage::float16;
-      return true;
-    default:
-      return false;
+    case ffi::DataType::F32: *storage = Storage::float32; return true;
+    case ffi::DataType::BF16: *storage = Storage::bfloat16; return true;
+    case ffi::DataType::F16: *storage = Storage::float16; return true;
+    default: return false;
   }
 }
 
@@ -59,8 +52,8 @@ ffi::Error run(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::AnyBuffer b, ffi::Re
   const Numbers x = op == Op::input ? third : first;
   const Numbers w = op == Op::output ? second : op == Op::input ? first : third;
   const Numbers y = op == Op::output ? third : second;
-  const Request request{view(x),    view(w),         view(y), view(strides), view(low),
-                        view(high), view(dilations), groups,  mode,          channels_last, storage};
+  const Request request{view(x),         view(w), view(y), view(strides), view(low), view(high),
+                        view(dilations), groups,  mode,    channels_last, storage};
   Problem problem;
   Work work;
   const std::string refusal = parse(op, request, &problem, &work);
@@ -80,8 +73,9 @@ ffi::Error run(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::AnyBuffer b, ffi::Re
   }
 
   Helped threads(pool.num_threads(), [&pool](std::function<void()> f) { pool.Schedule(std::move(f)); });
-  const auto kernel = op == Op::output ? isa->kernels->output : op == Op::input ? isa->kernels->input
-                                                                                : isa->kernels->weight;
+  const auto kernel = op == Op::output  ? isa->kernels->output
+                      : op == Op::input ? isa->kernels->input
+                                        : isa->kernels->weight;
   kernel(problem, a.untyped_data(), b.untyped_data(), result->untyped_data(), reinterpret_cast<void*>(aligned),
          &threads);
   return ffi::Error::Success();
@@ -92,21 +86,21 @@ ffi::Error run(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::AnyBuffer b, ffi::Re
 }  // namespace
 }  // namespace jaxconv
 
-#define JAXCONV_HANDLER(name, op)                                                             \
-  JAXCONV_EXPORT XLA_FFI_Error* name(XLA_FFI_CallFrame* call_frame);                          \
-  XLA_FFI_DEFINE_HANDLER_SYMBOL(name, jaxconv::run<op>,                                       \
-                                xla::ffi::Ffi::Bind()                                         \
-                                    .Ctx<xla::ffi::ThreadPool>()                              \
-                                    .Arg<xla::ffi::AnyBuffer>()                               \
-                                    .Arg<xla::ffi::AnyBuffer>()                               \
-                                    .Ret<xla::ffi::AnyBuffer>()                               \
-                                    .Ret<xla::ffi::Buffer<xla::ffi::DataType::U8>>()          \
-                                    .Attr<xla::ffi::Span<const int64_t>>("strides")           \
-                                    .Attr<xla::ffi::Span<const int64_t>>("low")               \
-                                    .Attr<xla::ffi::Span<const int64_t>>("high")              \
-                                    .Attr<xla::ffi::Span<const int64_t>>("dilations")         \
-                                    .Attr<int64_t>("groups")                                  \
-                                    .Attr<int64_t>("mode")                                    \
+#define JAXCONV_HANDLER(name, op)                                                     \
+  JAXCONV_EXPORT XLA_FFI_Error* name(XLA_FFI_CallFrame* call_frame);                  \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(name, jaxconv::run<op>,                               \
+                                xla::ffi::Ffi::Bind()                                 \
+                                    .Ctx<xla::ffi::ThreadPool>()                      \
+                                    .Arg<xla::ffi::AnyBuffer>()                       \
+                                    .Arg<xla::ffi::AnyBuffer>()                       \
+                                    .Ret<xla::ffi::AnyBuffer>()                       \
+                                    .Ret<xla::ffi::Buffer<xla::ffi::DataType::U8>>()  \
+                                    .Attr<xla::ffi::Span<const int64_t>>("strides")   \
+                                    .Attr<xla::ffi::Span<const int64_t>>("low")       \
+                                    .Attr<xla::ffi::Span<const int64_t>>("high")      \
+                                    .Attr<xla::ffi::Span<const int64_t>>("dilations") \
+                                    .Attr<int64_t>("groups")                          \
+                                    .Attr<int64_t>("mode")                            \
                                     .Attr<int64_t>("channels_last"))
 
 JAXCONV_HANDLER(jaxconv_output, jaxconv::Op::output);

@@ -24,8 +24,8 @@ Kernel make_kernel(const Plan& plan, const void* w, bool transposed, void* scrat
   const Problem& p = plan.problem;
   const int64_t taps = taps_of(p), in = p.in_channels / p.groups, out = p.out_channels / p.groups;
   const int64_t per_out = in * taps, per_in = taps;
-  const Weights weights = {
-      w, out * per_out, transposed ? per_in : per_out, transposed ? per_out : per_in, taps, transposed};
+  const Weights weights = {w,    out * per_out, transposed ? per_in : per_out, transposed ? per_out : per_in,
+                           taps, transposed};
   float* packed = static_cast<float*>(scratch);
   const Blocks& blocks = plan.blocks;
   if (plan.form == Form::lanes) {
@@ -46,10 +46,8 @@ template <class T>
 void run_pass(const Plan& plan, const View<const T>& source, const View<T>& target, const Pass& pass,
               const Kernel& kernel, bool add, Parallel* threads) {
   switch (plan.form) {
-    case Form::dense:
-      return dense_pass(plan.problem, source, target, pass, plan.blocks, kernel.packed, add, threads);
-    case Form::lanes:
-      return lanes_pass(plan.problem, source, target, pass, plan.groups, kernel.packed, add, threads);
+    case Form::dense: return dense_pass(plan.problem, source, target, pass, plan.blocks, kernel.packed, add, threads);
+    case Form::lanes: return lanes_pass(plan.problem, source, target, pass, plan.groups, kernel.packed, add, threads);
     case Form::planar:
       return planar_pass(plan.problem, source, target, pass, plan.blocks, kernel.weights, add, threads);
   }
@@ -91,8 +89,7 @@ void input_box(const Plan& plan, View<const T> y, View<T> x, const int64_t begin
 }
 
 template <class T>
-void input(const Problem& original, const void* w, const void* y_data, void* x_data, void* scratch,
-           Parallel* threads) {
+void input(const Problem& original, const void* w, const void* y_data, void* x_data, void* scratch, Parallel* threads) {
   const Plan plan = make_plan(Op::input, original);
   const Problem& p = plan.problem;
   const Kernel kernel = make_kernel<T>(plan, w, true, scratch, threads);

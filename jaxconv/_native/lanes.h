@@ -134,8 +134,8 @@ int64_t make_taps(int64_t* where, int64_t* which, const Strip& strip, const Pass
         for (int64_t x = 0; x < pass.axis[2].taps; ++x, ++count) {
           where[count] = (e * pass.axis[0].taps + z) * strip.plane + pass.axis[1].offset[y] * strip.row +
                          pass.axis[2].offset[x] * strip.position;
-          which[count] = e * kernel +
-                         (pass.axis[0].tap[z] * p.kernel[1] + pass.axis[1].tap[y]) * p.kernel[2] + pass.axis[2].tap[x];
+          which[count] = e * kernel + (pass.axis[0].tap[z] * p.kernel[1] + pass.axis[1].tap[y]) * p.kernel[2] +
+                         pass.axis[2].tap[x];
         }
       }
     }
@@ -159,8 +159,8 @@ void pack_lanes(const Weights& w, const Groups& groups, int64_t block, float* ou
   }
 }
 
-// Lanes of one piece of work, whole blocks: fewer where the kernel is tall, so that a strip holds several times the rows
-// that the kernel has, and few of them are copied twice.
+// Lanes of one piece of work, whole blocks: fewer where the kernel is tall, so that a strip holds several times the
+// rows that the kernel has, and few of them are copied twice.
 int64_t lanes_of_a_piece(const Problem& p, const Groups& groups) {
   int64_t lanes = least(round_up(groups.lanes, kBlock), kMostLanes);
   const int64_t tall = 4 * (p.dilation[1] * (p.kernel[1] - 1) + 1) * p.kernel[0];
@@ -232,7 +232,8 @@ void lanes_pass(const Problem& p, const View<const T>& source, const View<T>& ta
 }
 
 int64_t lanes_gradient_slots(const Problem& p, const Groups& groups) {
-  return least(up(16, up(groups.lanes, lanes_of_a_piece(p, groups))), p.batch * p.y_size[0] * p.y_size[1]);
+  const int64_t shares = up(groups.lanes, lanes_of_a_piece(p, groups));
+  return least(up(16, shares), p.batch * p.y_size[0] * p.y_size[1] * up(p.y_size[2], kFewPositions));
 }
 
 // The weight's gradient: w is (lanes, source, taps), as it is without packing.

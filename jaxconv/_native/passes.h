@@ -2,9 +2,10 @@
 //
 //     target[q] (+)= sum over t of source[q step + offset(t)] w[t]
 //
-// for each axis. The convolution is one such pass: step is the stride, offset(t) = t d, and `source` says which position
-// of the image each position of the padded one repeats. Its transpose in x is one pass for each phase of the stride:
-// i + low = p s + t d has, for the positions i of one phase, the same taps t, and p moves by one as i moves by s.
+// for each axis. The convolution is one such pass: step is the stride, offset(t) = t d, and `source` says which
+// position of the image each position of the padded one repeats. Its transpose in x is one pass for each phase of the
+// stride: i + low = p s + t d has, for the positions i of one phase, the same taps t, and p moves by one as i moves by
+// s.
 #pragma once
 
 #include "vector.h"
@@ -13,16 +14,16 @@ namespace jaxconv {
 namespace {
 
 struct Axis {
-  int64_t count = 0;                // positions of the target in this pass
-  int64_t step = 1;                 // positions of the padded source from one of them to the next
-  int64_t taps = 0;                 // of the kernel that take part
-  int32_t* offset = nullptr;        // of each tap, in positions of the padded source, ascending
-  int32_t* tap = nullptr;           // which position of the packed kernel each tap is, ascending
-  int64_t padded = 0;               // positions of the padded source
-  int32_t* source = nullptr;        // each of them: its position in the source, or -1 for a zero
-  int32_t* run = nullptr;           // how many from it on lie in the source as they do here, or are zeros like it
-  int32_t* target = nullptr;        // each target position of this pass: where it is in the target
-  int64_t stride = 1;               // from each of these to the next, or 0 where that differs
+  int64_t count = 0;          // positions of the target in this pass
+  int64_t step = 1;           // positions of the padded source from one of them to the next
+  int64_t taps = 0;           // of the kernel that take part
+  int32_t* offset = nullptr;  // of each tap, in positions of the padded source, ascending
+  int32_t* tap = nullptr;     // which position of the packed kernel each tap is, ascending
+  int64_t padded = 0;         // positions of the padded source
+  int32_t* source = nullptr;  // each of them: its position in the source, or -1 for a zero
+  int32_t* run = nullptr;     // how many from it on lie in the source as they do here, or are zeros like it
+  int32_t* target = nullptr;  // each target position of this pass: where it is in the target
+  int64_t stride = 1;         // from each of these to the next, or 0 where that differs
 
   // Positions of the padded source that `n` target positions read.
   int64_t span(int64_t n) const { return taps == 0 ? 0 : (n - 1) * step + offset[taps - 1] + 1; }

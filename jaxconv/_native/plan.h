@@ -78,8 +78,7 @@ Plan make_plan(Op op, const Problem& original) {
       if (op == Op::weight) plan.slots = lanes_gradient_slots(p, plan.groups);
       plan.floats = plan.slots * round_up(plan.groups.lanes, kBlock) * source * taps_of(p);
       break;
-    case Form::planar:
-      break;  // its weights are packed by each piece of work
+    case Form::planar: break;  // its weights are packed by each piece of work
   }
   return plan;
 }

@@ -66,16 +66,18 @@ void planar_rows_tile(const float* source, int64_t channel, int64_t channels, in
   }
 }
 
-using PlanarTile = void (*)(const float*, int64_t, int64_t, const int64_t*, int64_t, const float*, float*, int64_t, int64_t);
-#define JAXCONV_PLANAR(T)                                                                                     \
-  {planar_tile<T, 1>, planar_tile<T, 1>, planar_tile<T, 2>, planar_tile<T, 3>, planar_tile<T, 4>,             \
+using PlanarTile = void (*)(const float*, int64_t, int64_t, const int64_t*, int64_t, const float*, float*, int64_t,
+                            int64_t);
+#define JAXCONV_PLANAR(T)                                                                         \
+  {planar_tile<T, 1>, planar_tile<T, 1>, planar_tile<T, 2>, planar_tile<T, 3>, planar_tile<T, 4>, \
    planar_tile<T, 5>, planar_tile<T, 6>, planar_tile<T, 7>, planar_tile<T, 8>}
 constexpr PlanarTile kPlanarTiles[kPlanarTargets + 1][9] = {
     {}, JAXCONV_PLANAR(1), JAXCONV_PLANAR(2), JAXCONV_PLANAR(3), JAXCONV_PLANAR(4)};
 using PlanarRowsTile = void (*)(const float*, int64_t, int64_t, int64_t, const int64_t*, int64_t, const float*, float*,
                                 int64_t, int64_t);
-#define JAXCONV_PLANAR_ROWS(R) \
-  {planar_rows_tile<R, 1>, planar_rows_tile<R, 1>, planar_rows_tile<R, 2>, planar_rows_tile<R, 3>, planar_rows_tile<R, 4>}
+#define JAXCONV_PLANAR_ROWS(R)                                                                     \
+  {planar_rows_tile<R, 1>, planar_rows_tile<R, 1>, planar_rows_tile<R, 2>, planar_rows_tile<R, 3>, \
+   planar_rows_tile<R, 4>}
 constexpr int kPlanarRows = 4, kPlanarRowVectors = 4;
 constexpr PlanarRowsTile kPlanarRowsTiles[kPlanarRows + 1][kPlanarRowVectors + 1] = {
     {}, JAXCONV_PLANAR_ROWS(1), JAXCONV_PLANAR_ROWS(2), JAXCONV_PLANAR_ROWS(3), JAXCONV_PLANAR_ROWS(4)};
@@ -160,17 +162,16 @@ PlanarStrip make_planar_strip(PlanarScratch* scratch, const View<const T>& from,
 }
 
 // Where the taps lie in a channel of a strip, and which position of the packed kernel each is.
-int64_t make_planar_taps(int64_t* where, int64_t* which, const PlanarStrip& strip, const Pass& pass,
-                         const Problem& p) {
+int64_t make_planar_taps(int64_t* where, int64_t* which, const PlanarStrip& strip, const Pass& pass, const Problem& p) {
   int64_t count = 0;
   const int64_t step = pass.axis[2].step;
   for (int64_t z = 0; z < pass.axis[0].taps; ++z) {
     for (int64_t y = 0; y < pass.axis[1].taps; ++y) {
       for (int64_t x = 0; x < pass.axis[2].taps; ++x, ++count) {
         const int64_t offset = pass.axis[2].offset[x];
-        where[count] = z * strip.plane + pass.axis[1].offset[y] * strip.row + offset % step * strip.phase + offset / step;
-        which[count] =
-            (pass.axis[0].tap[z] * p.kernel[1] + pass.axis[1].tap[y]) * p.kernel[2] + pass.axis[2].tap[x];
+        where[count] =
+            z * strip.plane + pass.axis[1].offset[y] * strip.row + offset % step * strip.phase + offset / step;
+        which[count] = (pass.axis[0].tap[z] * p.kernel[1] + pass.axis[1].tap[y]) * p.kernel[2] + pass.axis[2].tap[x];
       }
     }
   }
@@ -200,12 +201,12 @@ void planar_pass(const Problem& p, const View<const T>& source, const View<T>& t
     const int64_t deep_end = add ? deep.count : deep_begin + 1;
     const int64_t most_taps = deep.taps * high.taps * wide.taps;
     const int64_t pitch = round_up(width, kLanes), vectors = pitch / kLanes;
-    const bool direct = as_float(target.data) != nullptr && target.axis[2] == 1 && wide.stride == 1 &&
-                        high.stride != 0 && !add;
+    const bool direct =
+        as_float(target.data) != nullptr && target.axis[2] == 1 && wide.stride == 1 && high.stride != 0 && !add;
 
     for (first[0] = deep_begin; first[0] < deep_end; ++first[0]) {
-      const PlanarStrip strip = make_planar_strip(&scratch, source, pass, first, rows, width, image,
-                                                  group * blocks.source, blocks.source);
+      const PlanarStrip strip =
+          make_planar_strip(&scratch, source, pass, first, rows, width, image, group * blocks.source, blocks.source);
       int64_t* where = scratch.taps.get<int64_t>(2 * most_taps);
       int64_t* which = where + most_taps;
       const int64_t count = make_planar_taps(where, which, strip, pass, p);

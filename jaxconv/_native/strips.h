@@ -51,7 +51,8 @@ JAXCONV_INLINE void copy(float* out, const T* in, int64_t n) {
 
 // out[i][c] = in[c][i] for n channels, `channel` apart, and `run` adjacent positions.
 JAXCONV_INLINE void transpose_in(float* out, int64_t pitch, const float* in, int64_t channel, int64_t n, int64_t run) {
-  for (int64_t c = 0; c < n; c += kLanes) transpose(out + c, pitch, in + c * channel, channel, least(n - c, kLanes), run);
+  for (int64_t c = 0; c < n; c += kLanes)
+    transpose(out + c, pitch, in + c * channel, channel, least(n - c, kLanes), run);
 }
 template <class T>
 JAXCONV_INLINE void transpose_in(float* out, int64_t pitch, const T* in, int64_t channel, int64_t n, int64_t run) {
@@ -61,7 +62,8 @@ JAXCONV_INLINE void transpose_in(float* out, int64_t pitch, const T* in, int64_t
 }
 // out[c][i] = in[i][c], the other way.
 JAXCONV_INLINE void transpose_out(float* out, int64_t channel, const float* in, int64_t pitch, int64_t n, int64_t run) {
-  for (int64_t c = 0; c < n; c += kLanes) transpose(out + c * channel, channel, in + c, pitch, run, least(n - c, kLanes));
+  for (int64_t c = 0; c < n; c += kLanes)
+    transpose(out + c * channel, channel, in + c, pitch, run, least(n - c, kLanes));
 }
 template <class T>
 JAXCONV_INLINE void transpose_out(T* out, int64_t channel, const float* in, int64_t pitch, int64_t n, int64_t run) {
@@ -82,8 +84,8 @@ struct Places {
 // Copies `n` channels of one row, `pitch` floats from one position to the next. In the source, positions are `position`
 // numbers apart and channels `channel`.
 template <class T>
-void copy_row(float* out, const T* row, const Places& places, int64_t count, int64_t n, int64_t pitch,
-              int64_t position, int64_t channel) {
+void copy_row(float* out, const T* row, const Places& places, int64_t count, int64_t n, int64_t pitch, int64_t position,
+              int64_t channel) {
   for (int64_t i = 0; i < count;) {
     const int64_t together = places.together(i, count);
     float* to = out + i * pitch;
@@ -174,8 +176,7 @@ int64_t make_runs(Run* runs, const Strip& strip, const Pass& pass, const Problem
       for (int64_t x = 0; x < pass.axis[2].taps; ++x) {
         const int64_t tap =
             (pass.axis[0].tap[z] * p.kernel[1] + pass.axis[1].tap[y]) * p.kernel[2] + pass.axis[2].tap[x];
-        const Run run = {plane + pass.axis[1].offset[y] * strip.row +
-                             pass.axis[2].offset[x] * strip.position,
+        const Run run = {plane + pass.axis[1].offset[y] * strip.row + pass.axis[2].offset[x] * strip.position,
                          tap * n * wide, n};
         Run* last = runs + count - 1;
         if (count > 0 && last->strip + last->length == run.strip && last->kernel + last->length * wide == run.kernel) {
@@ -202,8 +203,7 @@ Cut cut(const Pass& pass, int64_t floats, int64_t bytes, int64_t pieces) {
   Cut c;
   // Rows are long where there are few of them; a piece of fewer positions than this would be all overhead.
   c.width_pieces = least(up(pieces, high.count), most(wide.count / 32, 1));
-  while (c.width_pieces < wide.count &&
-         one * high.span(1) * wide.span(up(wide.count, c.width_pieces)) > bytes) {
+  while (c.width_pieces < wide.count && one * high.span(1) * wide.span(up(wide.count, c.width_pieces)) > bytes) {
     ++c.width_pieces;
   }
   c.width = up(wide.count, c.width_pieces);

@@ -33,7 +33,6 @@ typedef float UnalignedVec __attribute__((vector_size(kLanes * 4), aligned(4), m
 JAXCONV_INLINE Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
 JAXCONV_INLINE void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
 
-
 // The first n lanes, where a row of channels ends within a vector; none where n is not positive.
 JAXCONV_INLINE Vec load_first(const float* p, int64_t n) {
   if (n >= kLanes) return load(p);
@@ -164,10 +163,7 @@ template <class T>
 View<T> images(T* data, int64_t channels, const int64_t size[3], bool channels_last) {
   const int64_t pixels = size[0] * size[1] * size[2];
   const int64_t each = channels_last ? channels : 1;
-  return {data,
-          pixels * channels,
-          {size[1] * size[2] * each, size[2] * each, each},
-          channels_last ? 1 : pixels};
+  return {data, pixels * channels, {size[1] * size[2] * each, size[2] * each, each}, channels_last ? 1 : pixels};
 }
 
 }  // namespace

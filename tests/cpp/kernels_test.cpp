@@ -148,9 +148,10 @@ Problem random_problem(Random& random) {
     auto view = [](const std::vector<int64_t>& v) {
       return Request::Numbers{v.data(), static_cast<int64_t>(v.size())};
     };
-    const Request request{view(x),          view(w),          view(y),  view(numbers[0]),
-                          view(numbers[1]), view(numbers[2]), view(numbers[3]), p.groups,
-                          static_cast<int64_t>(p.mode), p.channels_last, p.storage};
+    const Request request{view(x),          view(w),          view(y),
+                          view(numbers[0]), view(numbers[1]), view(numbers[2]),
+                          view(numbers[3]), p.groups,         static_cast<int64_t>(p.mode),
+                          p.channels_last,  p.storage};
     Problem parsed{};
     Work kind;
     if (parse(Op::output, request, &parsed, &kind).empty() && kind == Work::some) return parsed;
@@ -159,15 +160,15 @@ Problem random_problem(Random& random) {
 
 std::string text(const Problem& p) {
   char line[512];
-  std::snprintf(line, sizeof line,
-                "batch %ld groups %ld channels %ld to %ld x %ld %ld %ld y %ld %ld %ld kernel %ld %ld %ld stride %ld %ld "
-                "%ld low %ld %ld %ld high %ld %ld %ld dilation %ld %ld %ld mode %d channels_last %d storage %d",
-                (long)p.batch, (long)p.groups, (long)p.in_channels, (long)p.out_channels, (long)p.x_size[0],
-                (long)p.x_size[1], (long)p.x_size[2], (long)p.y_size[0], (long)p.y_size[1], (long)p.y_size[2],
-                (long)p.kernel[0], (long)p.kernel[1], (long)p.kernel[2], (long)p.stride[0], (long)p.stride[1],
-                (long)p.stride[2], (long)p.low[0], (long)p.low[1], (long)p.low[2], (long)p.high[0], (long)p.high[1],
-                (long)p.high[2], (long)p.dilation[0], (long)p.dilation[1], (long)p.dilation[2],
-                static_cast<int>(p.mode), p.channels_last, static_cast<int>(p.storage));
+  std::snprintf(
+      line, sizeof line,
+      "batch %ld groups %ld channels %ld to %ld x %ld %ld %ld y %ld %ld %ld kernel %ld %ld %ld stride %ld %ld "
+      "%ld low %ld %ld %ld high %ld %ld %ld dilation %ld %ld %ld mode %d channels_last %d storage %d",
+      (long)p.batch, (long)p.groups, (long)p.in_channels, (long)p.out_channels, (long)p.x_size[0], (long)p.x_size[1],
+      (long)p.x_size[2], (long)p.y_size[0], (long)p.y_size[1], (long)p.y_size[2], (long)p.kernel[0], (long)p.kernel[1],
+      (long)p.kernel[2], (long)p.stride[0], (long)p.stride[1], (long)p.stride[2], (long)p.low[0], (long)p.low[1],
+      (long)p.low[2], (long)p.high[0], (long)p.high[1], (long)p.high[2], (long)p.dilation[0], (long)p.dilation[1],
+      (long)p.dilation[2], static_cast<int>(p.mode), p.channels_last, static_cast<int>(p.storage));
   return line;
 }
 
@@ -191,8 +192,9 @@ bool right(const Problem& p, const Isa& isa, Random& random, Parallel* threads) 
     std::memset(result.get(), 0xff, counts[r] * bytes);
     std::memset(scratch.get(), 0xff, scratch_count);
     const Kernels& k = *isa.kernels;
-    (op == Op::output ? k.output : op == Op::input ? k.input : k.weight)(p, first.get(), second.get(), result.get(),
-                                                                         scratch.get(), threads);
+    (op == Op::output  ? k.output
+     : op == Op::input ? k.input
+                       : k.weight)(p, first.get(), second.get(), result.get(), scratch.get(), threads);
     naive::compute(op, p, first.get(), second.get(), expected.get());
     double most = 0, off = 0;
     for (int64_t i = 0; i < counts[r]; ++i) {

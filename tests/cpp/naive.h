@@ -41,14 +41,10 @@ inline void write(void* array, int64_t i, double value, Storage storage) {
 inline int64_t source(int64_t q, int64_t n, int64_t low, int64_t high, Mode mode) {
   const int64_t i = q - low;
   switch (mode) {
-    case Mode::zeros:
-      return i >= 0 && i < n ? i : -1;
-    case Mode::replicate:
-      return i < 0 ? 0 : i >= n ? n - 1 : i;
-    case Mode::reflect:
-      return i < 0 ? -i : i >= n ? 2 * (n - 1) - i : i;
-    case Mode::symmetric:
-      return i < 0 ? -i - 1 : i >= n ? 2 * n - 1 - i : i;
+    case Mode::zeros: return i >= 0 && i < n ? i : -1;
+    case Mode::replicate: return i < 0 ? 0 : i >= n ? n - 1 : i;
+    case Mode::reflect: return i < 0 ? -i : i >= n ? 2 * (n - 1) - i : i;
+    case Mode::symmetric: return i < 0 ? -i - 1 : i >= n ? 2 * n - 1 - i : i;
     case Mode::circular: {  // what a crop leaves of the image wraps around
       const int64_t first = low < 0 ? -low : 0;
       const int64_t left = n - first - (high < 0 ? -high : 0);
@@ -81,8 +77,7 @@ inline void compute(Op op, const Problem& p, const void* a, const void* b, void*
                                place % p.y_size[2]};
         const int64_t y = image(n, o, place, p.out_channels, places);
         for (int64_t tap = 0; tap < taps; ++tap) {
-          const int64_t t[3] = {tap / (p.kernel[1] * p.kernel[2]), tap / p.kernel[2] % p.kernel[1],
-                                tap % p.kernel[2]};
+          const int64_t t[3] = {tap / (p.kernel[1] * p.kernel[2]), tap / p.kernel[2] % p.kernel[1], tap % p.kernel[2]};
           int64_t pixel = 0;
           bool padding = false;
           for (int axis = 0; axis < 3; ++axis) {
