@@ -23,8 +23,10 @@ from examples.data import Digits
 from examples.model import Params, create
 from examples.step import named
 
-# Orbax logs an error with its traceback before it raises it, and here it is shown as one line.
-logging.getLogger("absl").setLevel(logging.CRITICAL)
+# Orbax logs an error with its traceback before it raises it, and asyncio those of the writes beside it: one line is
+# enough.
+for name in ("absl", "asyncio"):
+    logging.getLogger(name).setLevel(logging.CRITICAL)
 
 FOLDER = "checkpoints"  # in a run's own
 ITEMS = ("state", "about")
