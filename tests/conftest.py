@@ -32,3 +32,15 @@ def quick_compile():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(scope="module")
+def no_pictures():
+    """Runs of the training program that draw nothing, which takes longer than the few steps of a small one."""
+    from examples import train
+    from examples.report import Report
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Report, "finish", lambda *_: None)
+        patch.setattr(train, "draw_network", lambda *_: None)
+        yield

@@ -9,7 +9,7 @@ from small_run import records, write_digits
 from examples import train
 from examples.config import parse_command_line, read_config
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
+pytestmark = pytest.mark.usefixtures("quick_compile", "no_pictures")
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.toml"))
 

@@ -13,7 +13,7 @@ from small_run import records, write_digits, write_settings
 
 from examples import train
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
+pytestmark = pytest.mark.usefixtures("quick_compile", "no_pictures")
 
 ROOT = Path(__file__).parent.parent
 STEPS = 50
@@ -30,7 +30,7 @@ def arguments(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def one_device(arguments, tmp_path_factory):
+def one_device(arguments, tmp_path_factory, quick_compile, no_pictures):
     out = tmp_path_factory.mktemp("runs") / "one"
     assert train.main([*arguments, "--out", str(out)]) == 0
     return records(out)

@@ -20,7 +20,7 @@ from examples.checkpoint import check_identity, kept_records, restore_trained
 from examples.config import RunError, read_config
 from examples.report import Report
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
+pytestmark = pytest.mark.usefixtures("quick_compile", "no_pictures")
 
 ROOT = Path(__file__).parent.parent
 KILLS = int(os.environ.get("JAXCONV_KILLS", "2"))
@@ -34,11 +34,6 @@ PROGRAM = {
 }
 
 
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch):
-    monkeypatch.setattr(Report, "finish", lambda *_: None)
-
-
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory):
     folder = tmp_path_factory.mktemp("digits")
@@ -48,7 +43,7 @@ def arguments(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(arguments, tmp_path_factory, quick_compile):
+def uninterrupted(arguments, tmp_path_factory, quick_compile, no_pictures):
     out = tmp_path_factory.mktemp("runs") / "uninterrupted"
     assert train.main([*arguments, "--out", str(out)]) == 0
     return out
