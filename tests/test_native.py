@@ -227,6 +227,16 @@ def test_within_cond_scan_while_and_vmap(arrays):
     jax.tree.map(close, ours, theirs)
 
 
+def test_derivatives_of_second_order(arrays):
+    x, w = arrays
+
+    def program(algorithm):
+        gradient = jax.grad(lambda x, w: jnp.sum(conv(x, w, algorithm) ** 3), argnums=(0, 1))
+        return jax.jit(lambda x, w: jax.jvp(gradient, (x, w), (jnp.cos(x), jnp.sin(w)))[1])
+
+    jax.tree.map(close, program("native")(x, w), program("xla")(x, w))
+
+
 def test_calls_from_many_threads_at_once(arrays):
     x, w = arrays
     x = jnp.tile(x, (2, 1, 3, 3))
@@ -504,7 +514,7 @@ def test_the_environment_names_an_instruction_set(monkeypatch, wanted):
 
 def test_an_instruction_set_that_the_machine_lacks_is_refused(monkeypatch):
     class Library:
-        jaxconv_scratch_bytes = Mock()
+        jaxconv_scratch_bytes = jaxconv_xla_major = jaxconv_xla_minor = Mock()
         jaxconv_isa = Mock(side_effect=lambda i: (b"baseline", b"vectors", None)[i])
         jaxconv_isa_in_use = Mock()
         jaxconv_isa_supported = Mock(side_effect=lambda i: i == 0)
@@ -517,6 +527,32 @@ def test_an_instruction_set_that_the_machine_lacks_is_refused(monkeypatch):
     monkeypatch.setattr(_native.ctypes, "CDLL", lambda path: Library())
     monkeypatch.setenv("JAXCONV_ISA", "vectors")
     assert _native._load() == (None, "JAXCONV_ISA='vectors' is not what this machine has: baseline")
+
+
+@pytest.mark.parametrize(
+    ("version", "taken"), [((0, 3), True), ((0, 99), True), ((0, 2), False), ((1, 3), False), (None, False)]
+)
+def test_a_library_that_xla_would_refuse_is_not_shown_to_it(monkeypatch, tmp_path, version, taken):
+    """XLA would refuse to start with it: the CPU would be gone."""
+    header = tmp_path / "xla" / "ffi" / "api" / "c_api.h"
+    header.parent.mkdir(parents=True)
+    if version:
+        header.write_text("#define XLA_FFI_API_MAJOR {}\n\n#define XLA_FFI_API_MINOR {}\n".format(*version))
+    monkeypatch.setattr(jax.ffi, "include_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(_native, "_declare", lambda library: None)
+    library = Mock(wraps=_native.library)
+    library.jaxconv_xla_major, library.jaxconv_xla_minor = Mock(return_value=0), Mock(return_value=3)
+    monkeypatch.setattr(_native.ctypes, "CDLL", lambda path: library)
+    registered = []
+    monkeypatch.setattr(jax.ffi, "pycapsule", lambda handler: handler)
+    monkeypatch.setattr(jax.ffi, "register_ffi_target", lambda name, *_, **__: registered.append(name))
+    reason = _native._load()[1]
+    if taken:
+        assert reason is None
+        assert len(registered) == 3
+    else:
+        assert reason.startswith("the compiled library was made for version (0, 3)")
+        assert not registered
 
 
 # --- several devices ------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ Nothing is compiled here. `native.so` lies beside this file where the package wa
 
 import ctypes
 import os
+import re
 from pathlib import Path
 
 import jax
@@ -69,9 +70,21 @@ def _declare(library: ctypes.CDLL) -> None:
     library.jaxconv_isa.argtypes = (ctypes.c_int64,)
     library.jaxconv_isa_in_use.restype = ctypes.c_char_p
     library.jaxconv_isa_in_use.argtypes = ()
+    for function in (library.jaxconv_xla_major, library.jaxconv_xla_minor):
+        function.restype = ctypes.c_int64
+        function.argtypes = ()
     for function in (library.jaxconv_isa_supported, library.jaxconv_use_isa):
         function.restype = ctypes.c_bool
         function.argtypes = (ctypes.c_int64,)
+
+
+def _xla_version() -> tuple[int, int] | None:
+    """The version of XLA's foreign function interface here, from the header that jaxlib brings; None without one."""
+    header = Path(jax.ffi.include_dir(), "xla", "ffi", "api", "c_api.h")
+    text = header.read_text() if header.exists() else ""
+    numbers = [re.search(rf"^#define XLA_FFI_API_{part} (\d+)$", text, re.MULTILINE) for part in ("MAJOR", "MINOR")]
+    major, minor = (int(number[1]) if number else None for number in numbers)
+    return None if major is None or minor is None else (major, minor)
 
 
 def _load() -> tuple[ctypes.CDLL | None, str | None]:
@@ -98,12 +111,16 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
     if wanted not in names:
         return None, f"JAXCONV_ISA={wanted!r} is not what this machine has: {', '.join(names)}"
     library.jaxconv_use_isa(list(known).index(wanted))
-    try:
-        for op in OPS:
-            handler = jax.ffi.pycapsule(getattr(library, f"jaxconv_{op}"))
-            jax.ffi.register_ffi_target(target(op), handler, platform="cpu")
-    except Exception as error:  # a library made for another version of XLA, in words of XLA's
-        return None, f"XLA refuses the compiled library, which was made for another version: {error}"
+    made_with, here = (library.jaxconv_xla_major(), library.jaxconv_xla_minor()), _xla_version()
+    # XLA takes handlers of earlier versions. Of a later one it takes none, and then it does not start at all.
+    if here is None or made_with[0] != here[0] or made_with[1] > here[1]:
+        return None, (
+            f"the compiled library was made for version {made_with} of XLA's interface, and that of this jaxlib is "
+            f"{here}; install jaxconv again"
+        )
+    for op in OPS:
+        handler = jax.ffi.pycapsule(getattr(library, f"jaxconv_{op}"))
+        jax.ffi.register_ffi_target(target(op), handler, platform="cpu")
     return library, None
 
 

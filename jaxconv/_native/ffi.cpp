@@ -129,6 +129,10 @@ JAXCONV_EXPORT int64_t jaxconv_scratch_bytes(int64_t op, int64_t rank, const int
   return (work == Work::some ? scratch_bytes(static_cast<Op>(op), problem) : 0) + kAlignment;
 }
 
+// The version of XLA's interface that the handlers were made with.
+JAXCONV_EXPORT int64_t jaxconv_xla_major() { return XLA_FFI_API_MAJOR; }
+JAXCONV_EXPORT int64_t jaxconv_xla_minor() { return XLA_FFI_API_MINOR; }
+
 // The name of instruction set `i`, from the least to the most, or null after the last.
 JAXCONV_EXPORT const char* jaxconv_isa(int64_t i) {
   return i >= 0 && i < jaxconv::kIsaCount ? jaxconv::kIsas[i].name : nullptr;
