@@ -19,6 +19,8 @@ constexpr int kTilePositions[] = {0, 6, 6};
 constexpr int64_t kSourceChannels = 128;
 // Channels of the target that a block of the packed kernel holds.
 constexpr int64_t kTargetChannels = 64;
+// Products that are added up before their sum is added to others.
+constexpr int64_t kTerms = 64;
 // A strip that stays in the second cache, beside the weights.
 constexpr int64_t kStripBytes = 192 << 10;
 
@@ -28,8 +30,8 @@ constexpr int64_t kStripBytes = 192 << 10;
 template <int P, int V>
 void dense_tile(const float* source, int64_t step, const Run* runs, int64_t count, const float* w, int64_t wide,
                 float* out, int64_t pitch, int64_t n, bool add) {
-  Vec sum[P][V] = {};
-  for (int64_t r = 0; r < count; ++r) {
+  Vec sum[P][V] = {}, total[P][V] = {};
+  for (int64_t r = 0, terms = 0; r < count; ++r) {
     const float* a = source + runs[r].strip;
     const float* b = w + runs[r].kernel;
     for (int64_t i = 0; i < runs[r].length; ++i, b += wide) {
@@ -43,13 +45,23 @@ void dense_tile(const float* source, int64_t step, const Run* runs, int64_t coun
         for (int v = 0; v < V; ++v) sum[p][v] += value * weights[v];
       }
     }
+    terms += runs[r].length;
+    if (terms < kTerms) continue;
+    // A sum of sums: rounding errors grow with the length of one and the number of the others, not with their product.
+    terms = 0;
+#pragma GCC unroll 8
+    for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) total[p][v] += sum[p][v], sum[p][v] = Vec{};
+    }
   }
 #pragma GCC unroll 8
   for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) {
       float* to = out + p * pitch + v * kLanes;
-      store_first(to, add ? load_first(to, n - v * kLanes) + sum[p][v] : sum[p][v], n - v * kLanes);
+      const Vec whole = total[p][v] + sum[p][v];
+      store_first(to, add ? load_first(to, n - v * kLanes) + whole : whole, n - v * kLanes);
     }
   }
 }
@@ -60,12 +72,7 @@ template <int J, int V>
 void dense_weight_tile(const float* source, int64_t source_row, int64_t source_step, const float* target,
                        int64_t target_row, int64_t target_step, int64_t rows, int64_t width, float* total,
                        int64_t wide) {
-  Vec sum[J][V];
-#pragma GCC unroll 8
-  for (int j = 0; j < J; ++j) {
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) sum[j][v] = load(total + j * wide + v * kLanes);
-  }
+  Vec sum[J][V] = {};  // of its own, for it to be rounded as a short one
   for (int64_t r = 0; r < rows; ++r) {
     const float* a = source + r * source_row;
     const float* b = target + r * target_row;
@@ -84,7 +91,10 @@ void dense_weight_tile(const float* source, int64_t source_row, int64_t source_s
 #pragma GCC unroll 8
   for (int j = 0; j < J; ++j) {
 #pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) store(total + j * wide + v * kLanes, sum[j][v]);
+    for (int v = 0; v < V; ++v) {
+      float* to = total + j * wide + v * kLanes;
+      store(to, load(to) + sum[j][v]);
+    }
   }
 }
 

@@ -43,9 +43,7 @@ template <int T>
 void lanes_weight_tile(const float* source, int64_t source_row, int64_t source_step, const int64_t* taps,
                        const float* target, int64_t target_row, int64_t target_step, int64_t rows, int64_t width,
                        float* total) {
-  Vec sum[T];
-#pragma GCC unroll 8
-  for (int t = 0; t < T; ++t) sum[t] = load(total + t * kBlock);
+  Vec sum[T] = {};  // of its own, for it to be rounded as a short one
   for (int64_t r = 0; r < rows; ++r) {
     const float* a = source + r * source_row;
     const float* b = target + r * target_row;
@@ -56,7 +54,7 @@ void lanes_weight_tile(const float* source, int64_t source_row, int64_t source_s
     }
   }
 #pragma GCC unroll 8
-  for (int t = 0; t < T; ++t) store(total + t * kBlock, sum[t]);
+  for (int t = 0; t < T; ++t) store(total + t * kBlock, load(total + t * kBlock) + sum[t]);
 }
 
 using LanesTile = void (*)(const float*, int64_t, const int64_t*, int64_t, const float*, float*, int64_t, int64_t);
