@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sys
+import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from examples.step import named
 # enough.
 for name in ("absl", "asyncio"):
     logging.getLogger(name).setLevel(logging.CRITICAL)
+warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)  # of writes that were given up
 
 FOLDER = "checkpoints"  # in a run's own
 ITEMS = ("state", "about")
