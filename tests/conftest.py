@@ -1,6 +1,8 @@
 """What the tests share: how XLA and Hypothesis are set up for them, and two fixtures."""
 
+import atexit
 import os
+import tempfile
 
 # Before JAX is imported, by whatever test file comes first.
 # Eight devices, for what is split over several; a single thread each, since pytest-xdist takes a process per core.
@@ -12,6 +14,12 @@ os.environ.setdefault(
 import hypothesis
 import jax
 import pytest
+
+# What takes long to compile is compiled once: many tests run the same training step, each from its own function.
+_compiled = tempfile.TemporaryDirectory(prefix="jaxconv-tests-")
+atexit.register(_compiled.cleanup)
+jax.config.update("jax_compilation_cache_dir", _compiled.name)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 # The same cases each time, and no time limit on one, which may be the first to compile.
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, database=None)

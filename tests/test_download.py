@@ -74,8 +74,8 @@ class Server:
         stop = min(answer.get("stop", len(content)), len(content) - start)
         for piece in range(start, start + stop, 5000):
             data = content[piece : min(piece + 5000, start + stop)]
+            self.sent += len(data)  # before the client can have it all, and look
             request.wfile.write(data)
-            self.sent += len(data)
             time.sleep(answer.get("delay", 0))
         if answer.get("stall"):
             self.released.wait(30)

@@ -14,9 +14,9 @@ from flax import nnx
 from safetensors.torch import save_file
 
 from examples import port_cli, port_mobilenet, port_resnet, port_unet, port_vgg, port_xception
-from examples.config import Model
+from examples.config import Data, Model
 from examples.data import load_digits
-from examples.model import Network
+from examples.model import Classifier
 from jaxconv.interop import load_state_dict, state_dict
 from tests import torch_networks
 
@@ -153,11 +153,11 @@ def test_a_port_agrees_with_pytorch_before_and_after_training(name, dtype):
 
 def test_the_digits_network_trains_as_it_would_in_pytorch():
     torch.manual_seed(0)
-    config = Model()
+    config = Model(channels=(16, 32, 64))
     module = torch_networks.DigitsNetwork(config.channels, config.kernel_size)
-    model = Network(config, rngs=nnx.Rngs(0))
+    model = Classifier(config, {"data_format": "channels_last"}, rngs=nnx.Rngs(0))
     load_state_dict(model, module.state_dict(), flattened={"linear": (config.channels[-1], 7, 7)})
-    digits = load_digits(None)
+    digits = load_digits(Data())
     order = np.random.default_rng(0).permutation(len(digits.train_labels))
     theirs_sgd = torch.optim.SGD(module.parameters(), lr=0.05, momentum=0.9)
     ours_sgd = nnx.Optimizer(model, optax.sgd(0.05, momentum=0.9), wrt=nnx.Param)

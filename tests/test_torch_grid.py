@@ -32,11 +32,11 @@ CHUNK = 25  # calls to a program
 
 # (how they are drawn, the spatial rank, how many)
 FAMILIES = (
-    *((draw, rank, 250) for draw in (sampling.conv, sampling.conv_transpose) for rank in (1, 2, 3)),
-    *((draw, rank, 100) for draw in (sampling.conv_input, sampling.conv_weight) for rank in (1, 2, 3)),
-    (sampling.unfold, None, 200),
-    (sampling.fold, None, 200),
-    (sampling.pad, None, 400),
+    *((draw, rank, 150) for draw in (sampling.conv, sampling.conv_transpose) for rank in (1, 2, 3)),
+    *((draw, rank, 75) for draw in (sampling.conv_input, sampling.conv_weight) for rank in (1, 2, 3)),
+    (sampling.unfold, None, 100),
+    (sampling.fold, None, 100),
+    (sampling.pad, None, 200),
     *(
         (draw, rank, 50)
         for draw in (sampling.max_pool, sampling.avg_pool, sampling.adaptive_avg_pool)

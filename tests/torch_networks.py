@@ -185,7 +185,7 @@ class VGG(nn.Module):
 
 
 class DigitsNetwork(nn.Module):
-    """`examples.model.Network`, channels first."""
+    """`examples.model.Classifier` with three convolutions, channels first."""
 
     def __init__(self, channels, kernel_size):
         super().__init__()
