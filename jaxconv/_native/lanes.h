@@ -43,8 +43,8 @@ template <int T>
 void lanes_weight_tile(const float* source, int64_t source_row, int64_t source_step, const int64_t* taps,
                        const float* target, int64_t target_row, int64_t target_step, int64_t rows, int64_t width,
                        float* total) {
-  Vec sum[T] = {};  // of its own, for it to be rounded as a short one
-  for (int64_t r = 0; r < rows; ++r) {
+  Vec sum[T] = {}, whole[T] = {};
+  for (int64_t r = 0, terms = 0; r < rows; ++r) {
     const float* a = source + r * source_row;
     const float* b = target + r * target_row;
     for (int64_t i = 0; i < width; ++i, a += source_step, b += target_step) {
@@ -52,9 +52,14 @@ void lanes_weight_tile(const float* source, int64_t source_row, int64_t source_s
 #pragma GCC unroll 8
       for (int t = 0; t < T; ++t) sum[t] += load(a + taps[t]) * value;
     }
+    terms += width;
+    if (terms < kTerms) continue;
+    terms = 0;
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t) whole[t] += sum[t], sum[t] = Vec{};
   }
 #pragma GCC unroll 8
-  for (int t = 0; t < T; ++t) store(total + t * kBlock, load(total + t * kBlock) + sum[t]);
+  for (int t = 0; t < T; ++t) store(total + t * kBlock, load(total + t * kBlock) + (whole[t] + sum[t]));
 }
 
 using LanesTile = void (*)(const float*, int64_t, const int64_t*, int64_t, const float*, float*, int64_t, int64_t);
