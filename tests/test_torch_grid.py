@@ -32,7 +32,7 @@ CHUNK = 25  # calls to a program
 
 # (how they are drawn, the spatial rank, how many)
 FAMILIES = (
-    *((draw, rank, 150) for draw in (sampling.conv, sampling.conv_transpose) for rank in (1, 2, 3)),
+    *((draw, rank, 125) for draw in (sampling.conv, sampling.conv_transpose) for rank in (1, 2, 3)),
     *((draw, rank, 75) for draw in (sampling.conv_input, sampling.conv_weight) for rank in (1, 2, 3)),
     (sampling.unfold, None, 100),
     (sampling.fold, None, 100),
