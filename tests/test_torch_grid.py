@@ -103,7 +103,7 @@ GRID = list(
     )
 )
 # A step that shares no factor with the lengths of the axes above, so that every pair of values meets.
-STEP = 11
+STEP = 23
 GRID_CHUNK = 42
 
 
