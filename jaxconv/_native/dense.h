@@ -323,14 +323,7 @@ void dense_weight(const Problem& p, const View<const T>& x, const View<const T>&
     Run* runs = scratch.runs.get<Run>(blocks.taps);
 
     for (int64_t piece = part(pieces, slots, slot); piece < part(pieces, slots, slot + 1); ++piece) {
-      int64_t first[3], rest = piece;
-      first[2] = rest % c.width_pieces * c.width;
-      rest /= c.width_pieces;
-      first[1] = rest % c.row_pieces * c.rows;
-      rest /= c.row_pieces;
-      first[0] = rest % p.y_size[0];
-      const int64_t image = rest / p.y_size[0];
-      const int64_t width = least(c.width, wide.count - first[2]), rows = least(c.rows, high.count - first[1]);
+      const auto [image, first, rows, width] = piece_of(c, pass, piece);
       const Strip strip = make_strip(&scratch.strip, x, pass, first, rows, width, image, channel, some, some);
       const int64_t count = make_runs(runs, strip, pass, p, some, padded);
 

@@ -259,14 +259,7 @@ void lanes_weight(const Problem& p, const View<const T>& x, const View<const T>&
     const bool direct = as_float(y.data) != nullptr && y.channel == 1 && n == padded;
 
     for (int64_t piece = part(pieces, slots, slot); piece < part(pieces, slots, slot + 1); ++piece) {
-      int64_t first[3], rest = piece;
-      first[2] = rest % c.width_pieces * c.width;
-      rest /= c.width_pieces;
-      first[1] = rest % c.row_pieces * c.rows;
-      rest /= c.row_pieces;
-      first[0] = rest % p.y_size[0];
-      const int64_t image = rest / p.y_size[0];
-      const int64_t width = least(c.width, wide.count - first[2]), rows = least(c.rows, high.count - first[1]);
+      const auto [image, first, rows, width] = piece_of(c, pass, piece);
       const Strip strip = make_lanes_strip(&scratch, x, pass, groups, first, rows, width, image, lane, n);
       int64_t* where = scratch.taps.get<int64_t>(2 * all);
       make_taps(where, where + all, strip, pass, p, groups.source);

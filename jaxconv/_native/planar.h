@@ -104,7 +104,7 @@ void planar_row(float* out, const T* row, const Places& places, int64_t count, i
   }
 }
 
-// A strip of n channels; `plane` of it is what one channel takes, `position` has no meaning.
+// A strip of several channels, and the strides of its channels, planes, rows and phases in floats.
 struct PlanarStrip {
   const float* data;
   int64_t channel, plane, row, phase;

@@ -217,6 +217,24 @@ Cut cut(const Pass& pass, int64_t floats, int64_t bytes, int64_t pieces) {
   return c;
 }
 
+// One piece of the work on a whole batch: rows `first[1]` on and positions `first[2]` on of plane `first[0]`.
+struct Piece {
+  int64_t image, first[3], rows, width;
+};
+
+Piece piece_of(const Cut& c, const Pass& pass, int64_t i) {
+  Piece piece;
+  piece.first[2] = i % c.width_pieces * c.width;
+  i /= c.width_pieces;
+  piece.first[1] = i % c.row_pieces * c.rows;
+  i /= c.row_pieces;
+  piece.first[0] = i % pass.axis[0].count;
+  piece.image = i / pass.axis[0].count;
+  piece.rows = least(c.rows, pass.axis[1].count - piece.first[1]);
+  piece.width = least(c.width, pass.axis[2].count - piece.first[2]);
+  return piece;
+}
+
 // Writes a piece of the target: `local` holds `pitch` floats for each of its positions, of which n channels are wanted.
 template <class T>
 void write_piece(const View<T>& to, const Pass& pass, const int64_t first[3], int64_t rows, int64_t width,
