@@ -1,12 +1,17 @@
 // Vectors of float32 as wide as the instruction set has them, and the storage types that are read into them.
 //
-// Everything in the kernels' headers is in an unnamed namespace and nothing of std:: is instantiated: they are compiled
-// once per instruction set, and a function that two translation units share would run on machines that lack one.
+// Everything in the kernels' headers is in an unnamed namespace and no function of std:: is instantiated: they are
+// compiled once per instruction set, and one that two translation units share would run on machines that lack one.
 #pragma once
 
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
+
+#if defined(__clang__) && defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #include "problem.h"
 
@@ -26,6 +31,11 @@ constexpr int kLanes = 4;
 // Packed arrays are padded to whole blocks of this many channels, whatever the instruction set, so that the scratch
 // has one size.
 constexpr int kBlock = 16;
+
+// GCC has _Float16 in C++ since version 12 on x86 and since 13 on ARM, where the older name is of the same numbers.
+#if defined(__aarch64__) && !defined(__clang__) && __GNUC__ < 13
+using _Float16 = __fp16;
+#endif
 
 typedef float Vec __attribute__((vector_size(kLanes * 4)));
 typedef float UnalignedVec __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
@@ -54,19 +64,12 @@ JAXCONV_INLINE int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 JAXCONV_INLINE int64_t round_up(int64_t a, int64_t b) { return up(a, b) * b; }
 
 typedef int32_t Lanes __attribute__((vector_size(kLanes * 4)));
+using AllLanes = std::make_integer_sequence<int, kLanes>;
 
 // Of every 2 H lanes the first H of a and the first H of b, or the last of both: what a transposition exchanges.
-template <int H, bool Last>
-JAXCONV_INLINE Vec exchange(Vec a, Vec b) {
-  Vec v;
-#if defined(__clang__)
-  for (int j = 0; j < kLanes; ++j) v[j] = (j & H) ? b[Last ? j : j - H] : a[Last ? j + H : j];
-#else
-  Lanes from;
-  for (int j = 0; j < kLanes; ++j) from[j] = (j & H) ? kLanes + (Last ? j : j - H) : (Last ? j + H : j);
-  v = __builtin_shuffle(a, b, from);
-#endif
-  return v;
+template <int H, bool Last, int... J>
+JAXCONV_INLINE Vec exchange(Vec a, Vec b, std::integer_sequence<int, J...>) {
+  return __builtin_shufflevector(a, b, ((J & H) ? kLanes + (Last ? J : J - H) : (Last ? J + H : J))...);
 }
 
 template <int H>
@@ -75,19 +78,23 @@ JAXCONV_INLINE void exchange_rows(Vec* rows) {
   for (int i = 0; i < kLanes; ++i) {
     if (i & H) continue;
     const Vec a = rows[i], b = rows[i | H];
-    rows[i] = exchange<H, false>(a, b);
-    rows[i | H] = exchange<H, true>(a, b);
+    rows[i] = exchange<H, false>(a, b, AllLanes());
+    rows[i | H] = exchange<H, true>(a, b, AllLanes());
   }
 }
 
-// The lanes of v that `from` names.
+// The lanes of v that `from` names. Clang takes them one at a time where it is not told the instruction.
 JAXCONV_INLINE Vec pick(Vec v, Lanes from) {
-#if defined(__clang__)
+#if !defined(__clang__)
+  return __builtin_shuffle(v, from);
+#elif defined(__AVX512F__)
+  return _mm512_permutexvar_ps(reinterpret_cast<__m512i>(from), v);
+#elif defined(__AVX2__)
+  return _mm256_permutevar8x32_ps(v, reinterpret_cast<__m256i>(from));
+#else
   Vec picked;
   for (int j = 0; j < kLanes; ++j) picked[j] = v[from[j]];
   return picked;
-#else
-  return __builtin_shuffle(v, from);
 #endif
 }
 

@@ -14,6 +14,10 @@ using jaxconv::Op;
 using jaxconv::Problem;
 using jaxconv::Storage;
 
+#if defined(__aarch64__) && !defined(__clang__) && __GNUC__ < 13  // as in vector.h
+using _Float16 = __fp16;
+#endif
+
 inline double read(const void* array, int64_t i, Storage storage) {
   if (storage == Storage::float32) return static_cast<const float*>(array)[i];
   if (storage == Storage::float16) return static_cast<const _Float16*>(array)[i];
