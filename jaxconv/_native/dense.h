@@ -160,7 +160,7 @@ void pack(const Weights& w, const Blocks& blocks, int64_t group, int64_t s, int6
 // -- a pass ------------------------------------------------------------------------------------------------------
 
 struct DenseScratch {
-  Buffer strip, local, runs, target;
+  Buffer strip, local, runs, target, transformed, products;
 };
 
 DenseScratch& dense_scratch() {

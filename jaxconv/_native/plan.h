@@ -4,6 +4,7 @@
 #include "dense.h"
 #include "lanes.h"
 #include "planar.h"
+#include "winograd.h"
 
 namespace jaxconv {
 namespace {
@@ -26,11 +27,12 @@ Problem simplified(const Problem& p) {
   return q;
 }
 
-// The three forms: what the lanes of a vector are.
+// The forms: what the lanes of a vector are.
 enum class Form {
-  dense,   // channels of the target in a group, all of which meet each channel of the source
-  lanes,   // channels of the target in all groups
-  planar,  // adjacent positions of one channel
+  dense,     // channels of the target in a group, all of which meet each channel of the source
+  winograd,  // the same, with fewer multiplications
+  lanes,     // channels of the target in all groups
+  planar,    // adjacent positions of one channel
 };
 
 // Copies of a strip: the price of `lanes` where a channel meets this many others.
@@ -46,16 +48,19 @@ Form choose_form(Op op, const Problem& p, int64_t source, int64_t target, int64_
     // Images that lie in planes would be turned, and turned back, for little arithmetic.
     return op != Op::weight && !p.channels_last && used > 0.7 ? Form::planar : Form::lanes;
   }
-  return op != Op::weight && planar < dense ? Form::planar : Form::dense;
+  if (op != Op::weight && planar < dense) return Form::planar;
+  return winograd_serves(p, source, target, op == Op::input ? p.x_size : p.y_size) ? Form::winograd : Form::dense;
 }
 
 struct Plan {
   Problem problem;
   Form form;
   Groups groups;
-  Blocks blocks;
-  int64_t slots;   // sums of the weight's gradient that are taken apart
-  int64_t floats;  // of scratch
+  Blocks blocks;    // of the sum itself
+  Blocks winograd;  // of Form::winograd
+  int64_t slots;    // sums of the weight's gradient that are taken apart
+  int64_t floats;   // of scratch
+  int64_t sum_at;   // where those of the sum itself begin in the scratch of Form::winograd
 };
 
 Plan make_plan(Op op, const Problem& original) {
@@ -70,9 +75,14 @@ Plan make_plan(Op op, const Problem& original) {
   plan.blocks = make_blocks(source, target, taps_of(p), op == Op::weight ? kGradientChannels : kSourceChannels);
   plan.slots = 1;
   switch (plan.form) {
+    case Form::winograd:
+      plan.winograd = make_blocks(source, target, kProducts, op == Op::weight ? kGradientChannels : source);
+      plan.sum_at = p.groups * plan.winograd.floats();
+      if (op == Op::weight) plan.sum_at *= gradient_slots(p, plan.winograd);
+      [[fallthrough]];
     case Form::dense:
       if (op == Op::weight) plan.slots = gradient_slots(p, plan.blocks);
-      plan.floats = plan.slots * p.groups * plan.blocks.floats();
+      plan.floats = plan.sum_at + plan.slots * p.groups * plan.blocks.floats();
       break;
     case Form::lanes:
       if (op == Op::weight) plan.slots = lanes_gradient_slots(p, plan.groups);

@@ -1,0 +1,426 @@
+// Kernels of 3 x 3 with stride 1: fewer multiplications (Winograd's minimal filtering, after Lavin and Gray, "Fast
+// Algorithms for Convolutional Neural Networks", 2016).
+//
+// Along one axis, two adjacent results of a kernel g of three taps are four products of sums of four numbers d:
+//
+//     y = A^T [(G g) * (B^T d)]          1  0 -1  0         1   0   0         1  1  1  0
+//                                 B^T =  0  1  1  0    G =  1/2 1/2 1/2  A^T = 0  1 -1 -1
+//                                        0 -1  1  0         1/2-1/2 1/2
+//                                        0  1  0 -1         0   0   1
+//
+// where the sum itself takes six; along two axes 16 where it takes 36. The trilinear form <y, conv(x, g)> of one tile
+// is the sum over these 16 of (A y A^T)(G g G^T)(B^T d B), so that its derivative in g is
+//
+//     G^T [(A y A^T) * (B^T d B)] G
+//
+// and what is done for all channels is 16 products of matrices (tiles x channels), by the same registers' tiles as
+// those of dense.h.
+//
+// Rounding errors are those of the sum, about. But a tile's numbers all meet, so that one which is not finite, or sums
+// that overflow, would reach results that have nothing to do with it. They never pass unseen: what they reach is not
+// finite either. Then the pass says so, and the sum is taken.
+#pragma once
+
+#include "dense.h"
+
+namespace jaxconv {
+namespace {
+
+constexpr int64_t kProducts = 16;
+// Transformed numbers of a piece of work, which stay in the second cache.
+constexpr int64_t kTransformedBytes = 320 << 10;
+// With fewer channels than these the transformations take longer than the products that they save.
+constexpr int64_t kFewestWinograd = 16;
+
+bool winograd_serves(const Problem& p, int64_t source, int64_t target, const int64_t size[3]) {
+  return p.kernel[0] == 1 && p.kernel[1] == 3 && p.kernel[2] == 3 && p.stride[0] == 1 && p.stride[1] == 1 &&
+         p.stride[2] == 1 && p.dilation[1] == 1 && p.dilation[2] == 1 && size[1] >= 2 && size[2] >= 2 &&
+         source >= kFewestWinograd && target >= kFewestWinograd;
+}
+
+// -- the transformations of one tile and a vector of channels --------------------------------------------------------
+
+// B^T d B, from a strip.
+JAXCONV_INLINE void transform_source(const float* d, int64_t row, int64_t position, int64_t n, float* out,
+                                     int64_t product) {
+  Vec v[4][4];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) v[i][j] = load_first(d + i * row + j * position, n);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const Vec a = v[0][j] - v[2][j], b = v[1][j] + v[2][j], c = v[2][j] - v[1][j], e = v[1][j] - v[3][j];
+    v[0][j] = a, v[1][j] = b, v[2][j] = c, v[3][j] = e;
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    float* to = out + 4 * i * product;
+    store_first(to, v[i][0] - v[i][2], n);
+    store_first(to + product, v[i][1] + v[i][2], n);
+    store_first(to + 2 * product, v[i][2] - v[i][1], n);
+    store_first(to + 3 * product, v[i][1] - v[i][3], n);
+  }
+}
+
+// A^T m A: the four results of a tile, row by row.
+JAXCONV_INLINE void transform_back(const float* m, int64_t product, Vec y[4]) {
+  Vec v[2][4];
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const Vec a = load(m + j * product), b = load(m + (4 + j) * product), c = load(m + (8 + j) * product);
+    const Vec e = load(m + (12 + j) * product);
+    v[0][j] = a + b + c;
+    v[1][j] = b - c - e;
+  }
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    y[2 * i] = v[i][0] + v[i][1] + v[i][2];
+    y[2 * i + 1] = v[i][1] - v[i][2] - v[i][3];
+  }
+}
+
+// A y A^T, the transpose of that.
+JAXCONV_INLINE void transform_gradient(const Vec y[4], float* out, int64_t product) {
+  Vec v[4][2];
+#pragma GCC unroll 2
+  for (int j = 0; j < 2; ++j) {
+    const Vec a = y[j], b = y[2 + j];
+    v[0][j] = a, v[1][j] = a + b, v[2][j] = a - b, v[3][j] = -b;
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    float* to = out + 4 * i * product;
+    store(to, v[i][0]);
+    store(to + product, v[i][0] + v[i][1]);
+    store(to + 2 * product, v[i][0] - v[i][1]);
+    store(to + 3 * product, -v[i][1]);
+  }
+}
+
+// G g G^T, in `blocks` of 16 taps.
+template <class T>
+void pack_winograd(const Weights& w, const Blocks& blocks, int64_t group, int64_t t, int64_t c, float* out) {
+  const int64_t wide = blocks.wide(t), targets = blocks.targets(t);
+  const T* from = static_cast<const T*>(w.data) + group * w.group + c * w.source + t * kTargetChannels * w.target;
+  for (int64_t o0 = 0; o0 < wide; o0 += kBlock) {
+    float g[3][3][kBlock] = {}, half[4][3][kBlock];
+    for (int64_t o = 0; o < least(kBlock, targets - o0); ++o) {
+      for (int tap = 0; tap < 9; ++tap) {
+        g[tap / 3][tap % 3][o] = read(from[(o0 + o) * w.target + (w.reversed ? 8 - tap : tap)]);
+      }
+    }
+    for (int j = 0; j < 3; ++j) {
+      for (int o = 0; o < kBlock; ++o) {
+        const float a = g[0][j][o], b = g[1][j][o], e = g[2][j][o], even = 0.5f * (a + e), odd = 0.5f * b;
+        half[0][j][o] = a, half[1][j][o] = even + odd, half[2][j][o] = even - odd, half[3][j][o] = e;
+      }
+    }
+    for (int i = 0; i < 4; ++i) {
+      float* to = out + (4 * i * blocks.source + c) * wide + o0;
+      const int64_t product = blocks.source * wide;
+      for (int o = 0; o < kBlock; ++o) {
+        const float a = half[i][0][o], b = half[i][1][o], e = half[i][2][o], even = 0.5f * (a + e), odd = 0.5f * b;
+        to[o] = a, to[product + o] = even + odd, to[2 * product + o] = even - odd, to[3 * product + o] = e;
+      }
+    }
+  }
+}
+
+// G^T s G: `sums` are the 16 sums of kBlock channels, `result` the 9 taps of each.
+void transform_sums(const float sums[kProducts][kBlock], float result[9][kBlock]) {
+  float half[3][4][kBlock];
+  for (int j = 0; j < 4; ++j) {
+    for (int o = 0; o < kBlock; ++o) {
+      const float b = 0.5f * sums[4 + j][o], c = 0.5f * sums[8 + j][o];
+      half[0][j][o] = sums[j][o] + (b + c), half[1][j][o] = b - c, half[2][j][o] = (b + c) + sums[12 + j][o];
+    }
+  }
+  for (int i = 0; i < 3; ++i) {
+    for (int o = 0; o < kBlock; ++o) {
+      const float b = 0.5f * half[i][1][o], c = 0.5f * half[i][2][o];
+      result[3 * i][o] = half[i][0][o] + (b + c);
+      result[3 * i + 1][o] = b - c;
+      result[3 * i + 2][o] = (b + c) + half[i][3][o];
+    }
+  }
+}
+
+// -- tiles -------------------------------------------------------------------------------------------------------
+
+// How the tiles of a plane, 2 x 2 positions each, are cut into pieces of work.
+struct TileCut {
+  int64_t rows, width, row_pieces, width_pieces;
+};
+
+// `floats` is what one tile holds transformed; there are at least `pieces` pieces where there are so many rows.
+TileCut cut_tiles(const Pass& pass, int64_t floats, int64_t pieces) {
+  const int64_t tall = up(pass.axis[1].count, 2), wide = up(pass.axis[2].count, 2);
+  const int64_t tiles = most(kTransformedBytes / (floats * 4), 2 * kTilePositions[kTileVectors]);
+  TileCut c;
+  c.width = up(wide, up(wide, tiles));
+  c.width_pieces = up(wide, c.width);
+  c.rows = up(tall, most(up(tall, most(tiles / c.width, 1)), least(tall, up(pieces, c.width_pieces))));
+  c.row_pieces = up(tall, c.rows);
+  return c;
+}
+
+// A piece: rows and columns of the target, which are its own, and the first of those that its tiles read. Where a side
+// is odd, the last tile is moved back by one position, and that is not its own.
+struct TilePiece {
+  int64_t image, plane, first[2], own[2], size[2], tiles[2], count[2];
+
+  // Where tile i along axis a of a plane begins, from `first` on.
+  int64_t at(int a, int64_t i) const { return least(own[a] + 2 * i, count[a] - 2) - first[a]; }
+  // Positions of this tile that belong to another.
+  int64_t skipped(int a, int64_t i) const { return own[a] + 2 * i - first[a] - at(a, i); }
+  // Positions that the tiles read results for.
+  int64_t span(int a) const { return at(a, tiles[a] - 1) + 2; }
+};
+
+TilePiece tile_piece(const TileCut& c, const Pass& pass, int64_t i) {
+  TilePiece piece;
+  const int64_t begin[2] = {i / c.width_pieces % c.row_pieces * c.rows, i % c.width_pieces * c.width};
+  const int64_t each[2] = {c.rows, c.width};
+  i /= c.width_pieces * c.row_pieces;
+  piece.plane = i % pass.axis[0].count;
+  piece.image = i / pass.axis[0].count;
+  for (int a = 0; a < 2; ++a) {
+    const int64_t count = piece.count[a] = pass.axis[1 + a].count;
+    piece.tiles[a] = least(each[a], up(count, 2) - begin[a]);
+    piece.own[a] = 2 * begin[a];
+    piece.first[a] = least(piece.own[a], count - 2);
+    piece.size[a] = least(2 * piece.tiles[a], count - piece.own[a]);
+  }
+  return piece;
+}
+
+// The transformed numbers of `n` channels: (16, tiles, channels).
+template <class T>
+const float* transform_piece(DenseScratch* scratch, const View<const T>& source, const Pass& pass,
+                             const TilePiece& piece, int64_t channel, int64_t n) {
+  const int64_t first[3] = {piece.plane, piece.first[0], piece.first[1]};
+  const Strip strip =
+      make_strip(&scratch->strip, source, pass, first, piece.span(0), piece.span(1), piece.image, channel, n, n);
+  const int64_t product = piece.tiles[0] * piece.tiles[1] * n;
+  float* transformed = scratch->transformed.get(kProducts * product);
+  float* to = transformed;
+  for (int64_t i = 0; i < piece.tiles[0]; ++i) {
+    for (int64_t j = 0; j < piece.tiles[1]; ++j, to += n) {
+      const float* from = strip.data + piece.at(0, i) * strip.row + piece.at(1, j) * strip.position;
+      int64_t c = 0;
+      for (; c + kLanes <= n; c += kLanes)
+        transform_source(from + c, strip.row, strip.position, kLanes, to + c, product);
+      if (c < n) transform_source(from + c, strip.row, strip.position, n - c, to + c, product);
+    }
+  }
+  return transformed;
+}
+
+// -- a pass ------------------------------------------------------------------------------------------------------
+
+// Zero, unless one of the numbers is not finite.
+JAXCONV_INLINE Vec unless_finite(const Vec y[4]) {
+  return (y[0] - y[0]) + (y[1] - y[1]) + (y[2] - y[2]) + (y[3] - y[3]);
+}
+
+bool is_zero(Vec v) {
+  bool zero = true;
+  for (int i = 0; i < kLanes; ++i) zero &= v[i] == 0;
+  return zero;
+}
+
+// One pass over all images and groups; false where something is not finite, and the target is to be computed otherwise.
+template <class T>
+bool winograd_pass(const Problem& p, const View<const T>& source, const View<T>& target, const Pass& pass,
+                   const Blocks& blocks, const float* packed, Parallel* threads) {
+  const Axis &deep = pass.axis[0], &high = pass.axis[1], &wide = pass.axis[2];
+  const int64_t enough = 8 * threads->threads, whole = p.groups * p.batch * deep.count;
+  const TileCut c = cut_tiles(pass, kProducts * blocks.source, up(enough, whole));
+  const int64_t pieces = p.batch * deep.count * c.row_pieces * c.width_pieces;
+  const int64_t shares = least(blocks.target_blocks, up(enough, p.groups * pieces));
+  const bool direct = as_float(target.data) != nullptr && target.channel == 1;
+  bool finite = true;
+
+  parallel(threads, pieces * p.groups * shares, [&](int64_t job) {
+    DenseScratch& scratch = dense_scratch();
+    const int64_t share = job % shares, group = job / shares % p.groups;
+    const TilePiece piece = tile_piece(c, pass, job / shares / p.groups);
+    const int64_t begin = part(blocks.target_blocks, shares, share);
+    const int64_t end = part(blocks.target_blocks, shares, share + 1);
+    const int64_t tiles = piece.tiles[0] * piece.tiles[1], from_product = tiles * blocks.source;
+    const float* transformed = transform_piece(&scratch, source, pass, piece, group * blocks.source, blocks.source);
+    const int64_t count = up(blocks.source, kTerms);  // sums of so many terms are added
+    Run* runs = scratch.runs.get<Run>(count);
+    Vec bad = {};
+
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t padded = blocks.wide(t), product = tiles * padded, n = blocks.targets(t);
+      const int64_t channel = group * blocks.target + t * kTargetChannels;
+      float* products = scratch.products.get(kProducts * product);
+      for (int64_t i = 0; i < count; ++i) {
+        runs[i] = {i * kTerms, i * kTerms * padded, least(kTerms, blocks.source - i * kTerms)};
+      }
+      const int64_t vectors = padded / kLanes, vector_tiles = up(vectors, kTileVectors);
+      for (int64_t k = 0; k < kProducts; ++k) {
+        const float* w = packed + group * blocks.floats() + blocks.begin(0, t) + k * blocks.source * padded;
+        for (int64_t tile = 0; tile < vector_tiles; ++tile) {
+          const int64_t v = part(vectors, vector_tiles, tile), v_end = part(vectors, vector_tiles, tile + 1);
+          const int64_t lane = v * kLanes, position_tiles = up(tiles, kTilePositions[v_end - v]);
+          for (int64_t i = 0; i < position_tiles; ++i) {
+            const int64_t q = part(tiles, position_tiles, i), q_end = part(tiles, position_tiles, i + 1);
+            kDenseTiles[v_end - v][q_end - q](transformed + k * from_product + q * blocks.source, blocks.source, runs,
+                                              count, w + lane, padded, products + k * product + q * padded + lane,
+                                              padded, padded - lane, false);
+          }
+        }
+      }
+
+      // Back: where the target takes vectors of channels, to where they belong.
+      float* out = direct ? nullptr : scratch.local.get(piece.size[0] * piece.size[1] * padded);
+      for (int64_t i = 0; i < piece.tiles[0]; ++i) {
+        for (int64_t j = 0; j < piece.tiles[1]; ++j) {
+          const float* m = products + (i * piece.tiles[1] + j) * padded;
+          float* to[4] = {};
+          for (int64_t k = 0; k < 4; ++k) {
+            const int64_t a = k / 2, b = k % 2;
+            if (a < piece.skipped(0, i) || b < piece.skipped(1, j)) continue;
+            const int64_t row = piece.first[0] + piece.at(0, i) + a, column = piece.first[1] + piece.at(1, j) + b;
+            to[k] = direct ? as_float(target.data) + piece.image * target.batch +
+                                 deep.target[piece.plane] * target.axis[0] + high.target[row] * target.axis[1] +
+                                 wide.target[column] * target.axis[2] + channel
+                           : out + ((row - piece.own[0]) * piece.size[1] + column - piece.own[1]) * padded;
+          }
+          for (int64_t lane = 0; lane < padded; lane += kLanes) {
+            Vec y[4];
+            transform_back(m + lane, product, y);
+            bad += unless_finite(y);
+#pragma GCC unroll 4
+            for (int k = 0; k < 4; ++k) {
+              if (to[k] != nullptr) store_first(to[k] + lane, y[k], (direct ? n : padded) - lane);
+            }
+          }
+        }
+      }
+      if (!direct) {
+        const int64_t first[3] = {piece.plane, piece.own[0], piece.own[1]};
+        write_piece(target, pass, first, piece.size[0], piece.size[1], piece.image, channel, n, out, padded, false);
+      }
+    }
+    if (!is_zero(bad)) __atomic_store_n(&finite, false, __ATOMIC_RELAXED);
+  });
+  return finite;
+}
+
+// -- the weight's gradient ---------------------------------------------------------------------------------------
+
+// The gradient; false where something is not finite, and it is to be computed otherwise. `blocks` and `sums` as in
+// dense_weight, with 16 taps.
+template <class T>
+bool winograd_weight(const Problem& p, const View<const T>& x, const View<const T>& y, const Pass& pass,
+                     const Blocks& blocks, T* w, float* sums, Parallel* threads) {
+  const int64_t tiles = p.groups * blocks.source_blocks * blocks.target_blocks, slots = gradient_slots(p, blocks);
+  const int64_t per_group = blocks.floats();
+  const TileCut c = cut_tiles(pass, kProducts * (least(blocks.source, kGradientChannels) + kTargetChannels), 1);
+  const int64_t pieces = p.batch * pass.axis[0].count * c.row_pieces * c.width_pieces;
+
+  auto tile_of = [&](int64_t tile, int64_t* group, int64_t* s, int64_t* t) {
+    *t = tile % blocks.target_blocks;
+    *s = tile / blocks.target_blocks % blocks.source_blocks;
+    *group = tile / blocks.target_blocks / blocks.source_blocks;
+  };
+
+  parallel(threads, tiles * slots, [&](int64_t job) {
+    DenseScratch& scratch = dense_scratch();
+    const int64_t slot = job % slots;
+    int64_t group, s, t;
+    tile_of(job / slots, &group, &s, &t);
+    const int64_t some = blocks.sources(s), padded = blocks.wide(t), n = blocks.targets(t);
+    float* total = sums + (slot * p.groups + group) * per_group + blocks.begin(s, t);
+    std::memset(total, 0, kProducts * some * padded * sizeof(float));
+    const int64_t channel = group * blocks.source + blocks.source_begin(s);
+    const int64_t y_channel = group * blocks.target + t * kTargetChannels;
+    const bool direct = as_float(y.data) != nullptr && y.channel == 1;
+
+    for (int64_t i = part(pieces, slots, slot); i < part(pieces, slots, slot + 1); ++i) {
+      const TilePiece piece = tile_piece(c, pass, i);
+      const int64_t count = piece.tiles[0] * piece.tiles[1];
+      const float* transformed = transform_piece(&scratch, x, pass, piece, channel, some);
+
+      const T* from = y.data + piece.image * y.batch + piece.plane * y.axis[0] + piece.first[0] * y.axis[1] +
+                      piece.first[1] * y.axis[2] + y_channel * y.channel;
+      const float* grad = as_float(from);
+      int64_t grad_row = y.axis[1], grad_step = y.axis[2];
+      if (!direct) {
+        const int64_t rows = piece.span(0), width = piece.span(1);
+        float* copied = scratch.target.get(rows * width * padded);
+        for (int64_t r = 0; r < rows; ++r) {
+          copy_plain_row(copied + r * width * padded, from + r * y.axis[1], width, n, padded, y.axis[2], y.channel);
+        }
+        grad = copied, grad_row = width * padded, grad_step = padded;
+      }
+      float* gradients = scratch.products.get(kProducts * count * padded);
+      float* to = gradients;
+      for (int64_t a = 0; a < piece.tiles[0]; ++a) {
+        for (int64_t b = 0; b < piece.tiles[1]; ++b, to += padded) {
+          const float* at = grad + piece.at(0, a) * grad_row + piece.at(1, b) * grad_step;
+          for (int64_t lane = 0; lane < padded; lane += kLanes) {
+            Vec four[4];
+            for (int k = 0; k < 4; ++k) {
+              const bool own = k / 2 >= piece.skipped(0, a) && k % 2 >= piece.skipped(1, b);
+              four[k] = own ? load_first(at + k / 2 * grad_row + k % 2 * grad_step + lane, n - lane) : Vec{};
+            }
+            transform_gradient(four, to + lane, count * padded);
+          }
+        }
+      }
+
+      const int64_t vectors = padded / kLanes, vector_tiles = up(vectors, kTileVectors);
+      for (int64_t k = 0; k < kProducts; ++k) {
+        for (int64_t tile = 0; tile < vector_tiles; ++tile) {
+          const int64_t v = part(vectors, vector_tiles, tile), v_end = part(vectors, vector_tiles, tile + 1);
+          const int64_t number_tiles = up(some, kTilePositions[v_end - v]);
+          for (int64_t j = 0; j < number_tiles; ++j) {
+            const int64_t q = part(some, number_tiles, j), q_end = part(some, number_tiles, j + 1);
+            kDenseWeightTiles[v_end - v][q_end - q](transformed + k * count * some + q, 0, some,
+                                                    gradients + k * count * padded + v * kLanes, 0, padded, 1, count,
+                                                    total + (k * some + q) * padded + v * kLanes, padded);
+          }
+        }
+      }
+    }
+  });
+
+  bool finite = true;
+  constexpr int64_t kFew = 8;
+  const int64_t shares = up(blocks.sources(blocks.source_blocks - 1), kFew);
+  parallel(threads, tiles * shares, [&](int64_t job) {
+    int64_t group, s, t;
+    tile_of(job / shares, &group, &s, &t);
+    const int64_t some = blocks.sources(s), padded = blocks.wide(t), begin = blocks.source_begin(s);
+    const float* total = sums + group * per_group + blocks.begin(s, t);
+    float bad = 0;
+    for (int64_t i = part(some, shares, job % shares); i < part(some, shares, job % shares + 1); ++i) {
+      for (int64_t o0 = 0; o0 < padded; o0 += kBlock) {
+        float products[kProducts][kBlock], taps[9][kBlock];
+        for (int64_t k = 0; k < kProducts; ++k) {
+          add_slots(products[k], total + (k * some + i) * padded + o0, kBlock, slots, p.groups * per_group);
+        }
+        transform_sums(products, taps);
+        for (int64_t o = 0; o < least(kBlock, blocks.targets(t) - o0); ++o) {
+          T* to = w + ((group * blocks.target + t * kTargetChannels + o0 + o) * blocks.source + begin + i) * 9;
+          for (int tap = 0; tap < 9; ++tap) {
+            bad += taps[tap][o] - taps[tap][o];
+            write(to + tap, taps[tap][o]);
+          }
+        }
+      }
+    }
+    if (bad != 0) __atomic_store_n(&finite, false, __ATOMIC_RELAXED);
+  });
+  return finite;
+}
+
+}  // namespace
+}  // namespace jaxconv
