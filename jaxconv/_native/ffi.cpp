@@ -2,6 +2,10 @@
 
 #include "xla/ffi/api/ffi.h"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <atomic>
 #include <cstring>
 #include <exception>
@@ -35,6 +39,18 @@ bool storage_of(ffi::DataType dtype, Storage* storage) {
     case ffi::DataType::F16: *storage = Storage::float16; return true;
     default: return false;
   }
+}
+
+// XLA gives results memory that is often fresh from the operating system, which then comes in, and is cleared, where it
+// is first written: a page fault for each 4 KiB takes longer than many a kernel. Where there are huge pages to be had
+// on request, this is the request. A wish only: nothing depends on whether it is granted.
+void prefer_huge_pages(void* data, int64_t bytes) {
+#if defined(__linux__)
+  constexpr uintptr_t kHuge = uintptr_t{2} << 20;
+  const uintptr_t address = reinterpret_cast<uintptr_t>(data);
+  const uintptr_t begin = (address + kHuge - 1) / kHuge * kHuge, end = (address + bytes) / kHuge * kHuge;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
 }
 
 template <Op op>
@@ -72,6 +88,7 @@ ffi::Error run(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::AnyBuffer b, ffi::Re
                                        std::to_string(scratch_bytes(op, problem)) + " are needed");
   }
 
+  prefer_huge_pages(result->untyped_data(), static_cast<int64_t>(result->size_bytes()));
   Helped threads(pool.num_threads(), [&pool](std::function<void()> f) { pool.Schedule(std::move(f)); });
   const auto kernel = op == Op::output  ? isa->kernels->output
                       : op == Op::input ? isa->kernels->input

@@ -1,6 +1,10 @@
 // The threads of a pool that belongs to someone else, at work for one call.
 #pragma once
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
 #include <atomic>
 #include <condition_variable>
 #include <functional>
@@ -55,7 +59,13 @@ class Helped : public Parallel {
     }
     const auto jobs = std::make_shared<Jobs>(count, job, context);
     const int64_t helpers = (count < self->threads ? count : self->threads) - 1;
-    for (int64_t i = 0; i < helpers; ++i) static_cast<Helped*>(self)->schedule_([jobs] { jobs->work(); });
+    const int core = this_core();
+    for (int64_t i = 0; i < helpers; ++i) {
+      static_cast<Helped*>(self)->schedule_([jobs, core] {
+        leave(core);
+        jobs->work();
+      });
+    }
     jobs->work();
     // The others finish a job at about the same time: it is worth a look or two before the thread is put to sleep.
     for (int i = 0; i < kLooks; ++i) {
@@ -65,6 +75,25 @@ class Helped : public Parallel {
     std::unique_lock<std::mutex> lock(jobs->mutex);
     jobs->all_done.wait(lock, [&] { return jobs->done.load(std::memory_order_acquire) == count; });
   }
+
+  // A scheduler may wake a helper on the core of the thread that woke it, though another one idles: the two then take
+  // turns until the scheduler looks again, which is milliseconds, as long as many a call. So the helper asks to run on
+  // any other core that it is allowed, which moves it there at once, and then takes that wish back.
+#if defined(__linux__)
+  static int this_core() { return sched_getcpu(); }
+
+  static void leave(int core) {
+    cpu_set_t allowed;
+    if (core < 0 || this_core() != core || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+    cpu_set_t others = allowed;
+    CPU_CLR(core, &others);
+    // Fails, and nothing is lost, where no other core is allowed.
+    if (sched_setaffinity(0, sizeof others, &others) == 0) sched_setaffinity(0, sizeof allowed, &allowed);
+  }
+#else
+  static int this_core() { return -1; }
+  static void leave(int) {}
+#endif
 
   static void pause() {
 #if defined(__x86_64__) || defined(__i386__)
