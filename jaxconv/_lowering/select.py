@@ -5,14 +5,16 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from jaxconv import _native
 from jaxconv._lowering import native, taps, xla
 from jaxconv._spec import ConvSpec, is_static
 
 FAMILIES: Mapping[str, ModuleType] = {"xla": xla, "native": native, "taps": taps}
 
-# The thresholds below are judged by `python -m benchmarks.layers`: with `--algorithm xla` and `--algorithm taps` the
-# rows that each comment names show both sides of its choice.
+# Which algorithm is faster shows in `python -m benchmarks.layers --ops`, where each stands beside the others; the rows
+# that a comment names are those that it was judged by.
 
 # A channel that meets few others gives XLA's CPU convolution a naive loop ("depthwise", "32 groups of 4").
 FEW_CHANNELS = 8
@@ -46,20 +48,28 @@ def choose(
     """
     if platform != "cpu":
         return "xla", "XLA's own convolution: no measurement on this platform says otherwise"
-    if str(dtype) == "float32" and not cannot("native", x_shape, dtype, portable=portable):
-        return "native", "float32 on a CPU: the package's compiled kernels"
+    if not cannot("native", x_shape, dtype, portable=portable):
+        return "native", f"{dtype} on a CPU: the package's compiled kernels"
     refusal = cannot("taps", x_shape, dtype)
     if refusal:
         return "xla", refusal
-    if str(dtype) not in ("float32", "float64"):
+    if not np.issubdtype(dtype, np.floating) and str(dtype) != "bfloat16":
         return "xla", f"XLA's own convolution: for {dtype} no other algorithm was measured to be faster"
     per_group = w_shape[1]
     taps_of_kernel = math.prod(w_shape[2:])
-    if spec.groups > 1 and per_group <= FEW_CHANNELS and taps_of_kernel <= MOST_TAPS:
+    if taps_of_kernel > MOST_TAPS:
+        return "xla", f"XLA's own convolution: to compile a sum of {taps_of_kernel} products takes longer than it saves"
+    if spec.groups > 1 and per_group <= FEW_CHANNELS:
         return "taps", (
             f"{per_group} channel{'s' * (per_group > 1)} in each of {spec.groups} groups: XLA's CPU convolution takes "
             "a naive loop, and a sum of shifted products is many times faster"
         )
+    if spec.groups > 1 and op == "weight":  # "8 groups of 16"
+        return "taps", "groups: XLA's CPU convolution takes a naive loop for the weight's gradient"
+    if spec.rank == 3:  # "3-D"
+        return "taps", "three spatial axes: XLA's CPU convolution takes a loop that is slower than products of matrices"
+    if str(dtype) == "float64" and (spec.groups > 1 or spec.rank == 1):
+        return "taps", "float64: XLA's CPU convolution takes a naive loop for groups and for a single spatial axis"
     if taps_of_kernel == 1 and spec.groups == 1 and spec.data_format == "channels_last":
         return "taps", "a kernel of one position is a matrix product"
     return "xla", "XLA's own convolution: dense channels keep it busy"
