@@ -89,6 +89,7 @@ LARGE = (
     Case("depthwise_dilated", 1, 2, 33, (400,), 66, (9,), strides=2, pads=12, dilations=3, groups=33),
     Case("tiles_odd", 2, 3, 33, (7, 12), 20, (3, 3), pads=((2, 0), (0, 1)), padding_mode="replicate"),
     Case("tiles_groups", 2, 2, 68, (14, 9), 40, (3, 3), pads=1, groups=2, padding_mode="reflect"),
+    Case("tiles_dilated", 2, 2, 19, (11, 14), 21, (3, 3), pads=((2, 1), (3, 4)), dilations=(2, 3)),
     Case("tiles_small", 2, 5, 16, (2, 3), 17, (3, 3), pads=1),
     Case("tiles_one_row", 1, 2, 16, (3,), 17, (3,), pads=1),
     Case("tiles_many_channels", 2, 1, 300, (5, 6), 130, (3, 3), pads=((1, 1), (0, -1))),

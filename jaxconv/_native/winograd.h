@@ -1,15 +1,17 @@
 // Kernels of 3 x 3 with stride 1: fewer multiplications (Winograd's minimal filtering, after Lavin and Gray, "Fast
 // Algorithms for Convolutional Neural Networks", 2016).
 //
-// Along one axis, two adjacent results of a kernel g of three taps are four products of sums of four numbers d:
+// Along one axis, two results of a kernel g of three taps, as far apart as the taps are, need four numbers d:
 //
-//     y = A^T [(G g) * (B^T d)]          1  0 -1  0         1   0   0         1  1  1  0
-//                                 B^T =  0  1  1  0    G =  1/2 1/2 1/2  A^T = 0  1 -1 -1
-//                                        0 -1  1  0         1/2-1/2 1/2
-//                                        0  1  0 -1         0   0   1
+//     y = A^T [(G g) * (B^T d)]
 //
-// where the sum itself takes six; along two axes 16 where it takes 36. The trilinear form <y, conv(x, g)> of one tile
-// is the sum over these 16 of (A y A^T)(G g G^T)(B^T d B), so that its derivative in g is
+//            1  0 -1  0             1    0    0
+//     B^T =  0  1  1  0       G =  1/2  1/2  1/2       A^T =  1  1  1  0
+//            0 -1  1  0            1/2 -1/2  1/2              0  1 -1 -1
+//            0  1  0 -1             0    0    1
+//
+// and four products where the sum itself takes six; along two axes 16 where it takes 36. The trilinear form
+// <y, conv(x, g)> of one tile is the sum over these 16 of (A y A^T)(G g G^T)(B^T d B), so that its derivative in g is
 //
 //     G^T [(A y A^T) * (B^T d B)] G
 //
@@ -34,7 +36,7 @@ constexpr int64_t kFewestWinograd = 16;
 
 bool winograd_serves(const Problem& p, int64_t source, int64_t target, const int64_t size[3]) {
   return p.kernel[0] == 1 && p.kernel[1] == 3 && p.kernel[2] == 3 && p.stride[0] == 1 && p.stride[1] == 1 &&
-         p.stride[2] == 1 && p.dilation[1] == 1 && p.dilation[2] == 1 && size[1] >= 2 && size[2] >= 2 &&
+         p.stride[2] == 1 && size[1] >= 2 * p.dilation[1] && size[2] >= 2 * p.dilation[2] &&
          source >= kFewestWinograd && target >= kFewestWinograd;
 }
 
@@ -149,49 +151,57 @@ void transform_sums(const float sums[kProducts][kBlock], float result[9][kBlock]
 
 // -- tiles -------------------------------------------------------------------------------------------------------
 
-// How the tiles of a plane, 2 x 2 positions each, are cut into pieces of work.
+// A tile's results are a dilation d apart, so along each axis d tiles make a block of 2 d results. Pieces of work are
+// whole blocks.
 struct TileCut {
-  int64_t rows, width, row_pieces, width_pieces;
+  int64_t dilation[2], blocks[2], each[2], pieces[2];
 };
 
 // `floats` is what one tile holds transformed; there are at least `pieces` pieces where there are so many rows.
-TileCut cut_tiles(const Pass& pass, int64_t floats, int64_t pieces) {
-  const int64_t tall = up(pass.axis[1].count, 2), wide = up(pass.axis[2].count, 2);
-  const int64_t tiles = most(kTransformedBytes / (floats * 4), 2 * kTilePositions[kTileVectors]);
+TileCut cut_tiles(const Problem& p, const Pass& pass, int64_t floats, int64_t pieces) {
   TileCut c;
-  c.width = up(wide, up(wide, tiles));
-  c.width_pieces = up(wide, c.width);
-  c.rows = up(tall, most(up(tall, most(tiles / c.width, 1)), least(tall, up(pieces, c.width_pieces))));
-  c.row_pieces = up(tall, c.rows);
+  for (int a = 0; a < 2; ++a) {
+    c.dilation[a] = p.dilation[1 + a];
+    c.blocks[a] = up(pass.axis[1 + a].count, 2 * c.dilation[a]);
+  }
+  const int64_t tiles = most(kTransformedBytes / (floats * 4), 2 * kTilePositions[kTileVectors]);
+  const int64_t blocks = most(tiles / (c.dilation[0] * c.dilation[1]), 1);
+  c.each[1] = up(c.blocks[1], up(c.blocks[1], blocks));
+  c.pieces[1] = up(c.blocks[1], c.each[1]);
+  const int64_t rows = up(c.blocks[0], most(blocks / c.each[1], 1));
+  c.each[0] = up(c.blocks[0], most(rows, least(c.blocks[0], up(pieces, c.pieces[1]))));
+  c.pieces[0] = up(c.blocks[0], c.each[0]);
   return c;
 }
 
-// A piece: rows and columns of the target, which are its own, and the first of those that its tiles read. Where a side
-// is odd, the last tile is moved back by one position, and that is not its own.
+// A piece: the results that are its own, and the first of those that its tiles compute. Where a last block is not full,
+// tiles with one result in it are moved back by d, and the other result belongs to a tile before.
 struct TilePiece {
-  int64_t image, plane, first[2], own[2], size[2], tiles[2], count[2];
+  int64_t image, plane, dilation[2], own[2], size[2], first[2], tiles[2];
 
-  // Where tile i along axis a of a plane begins, from `first` on.
-  int64_t at(int a, int64_t i) const { return least(own[a] + 2 * i, count[a] - 2) - first[a]; }
-  // Positions of this tile that belong to another.
-  int64_t skipped(int a, int64_t i) const { return own[a] + 2 * i - first[a] - at(a, i); }
-  // Positions that the tiles read results for.
-  int64_t span(int a) const { return at(a, tiles[a] - 1) + 2; }
+  // Where tile i along axis a would begin, from the results that are the piece's own.
+  int64_t place(int a, int64_t i) const { return i / dilation[a] * 2 * dilation[a] + i % dilation[a]; }
+  // How many results of this tile belong to another.
+  int64_t skipped(int a, int64_t i) const { return place(a, i) + dilation[a] >= size[a] ? 1 : 0; }
+  // Where it begins, from `first` on.
+  int64_t at(int a, int64_t i) const { return own[a] + place(a, i) - skipped(a, i) * dilation[a] - first[a]; }
+  // Results from `first` on.
+  int64_t span(int a) const { return own[a] + size[a] - first[a]; }
 };
 
 TilePiece tile_piece(const TileCut& c, const Pass& pass, int64_t i) {
   TilePiece piece;
-  const int64_t begin[2] = {i / c.width_pieces % c.row_pieces * c.rows, i % c.width_pieces * c.width};
-  const int64_t each[2] = {c.rows, c.width};
-  i /= c.width_pieces * c.row_pieces;
+  const int64_t begin[2] = {i / c.pieces[1] % c.pieces[0] * c.each[0], i % c.pieces[1] * c.each[1]};
+  i /= c.pieces[0] * c.pieces[1];
   piece.plane = i % pass.axis[0].count;
   piece.image = i / pass.axis[0].count;
   for (int a = 0; a < 2; ++a) {
-    const int64_t count = piece.count[a] = pass.axis[1 + a].count;
-    piece.tiles[a] = least(each[a], up(count, 2) - begin[a]);
-    piece.own[a] = 2 * begin[a];
-    piece.first[a] = least(piece.own[a], count - 2);
-    piece.size[a] = least(2 * piece.tiles[a], count - piece.own[a]);
+    const int64_t d = piece.dilation[a] = c.dilation[a], count = pass.axis[1 + a].count;
+    piece.own[a] = 2 * d * begin[a];
+    piece.size[a] = least(2 * d * c.each[a], count - piece.own[a]);
+    const int64_t rest = piece.size[a] % (2 * d);
+    piece.tiles[a] = piece.size[a] / (2 * d) * d + least(rest, d);
+    piece.first[a] = piece.own[a] - (rest > 0 && piece.size[a] < 2 * d ? d : 0);
   }
   return piece;
 }
@@ -209,10 +219,10 @@ const float* transform_piece(DenseScratch* scratch, const View<const T>& source,
   for (int64_t i = 0; i < piece.tiles[0]; ++i) {
     for (int64_t j = 0; j < piece.tiles[1]; ++j, to += n) {
       const float* from = strip.data + piece.at(0, i) * strip.row + piece.at(1, j) * strip.position;
+      const int64_t row = piece.dilation[0] * strip.row, position = piece.dilation[1] * strip.position;
       int64_t c = 0;
-      for (; c + kLanes <= n; c += kLanes)
-        transform_source(from + c, strip.row, strip.position, kLanes, to + c, product);
-      if (c < n) transform_source(from + c, strip.row, strip.position, n - c, to + c, product);
+      for (; c + kLanes <= n; c += kLanes) transform_source(from + c, row, position, kLanes, to + c, product);
+      if (c < n) transform_source(from + c, row, position, n - c, to + c, product);
     }
   }
   return transformed;
@@ -237,8 +247,8 @@ bool winograd_pass(const Problem& p, const View<const T>& source, const View<T>&
                    const Blocks& blocks, const float* packed, Parallel* threads) {
   const Axis &deep = pass.axis[0], &high = pass.axis[1], &wide = pass.axis[2];
   const int64_t enough = 8 * threads->threads, whole = p.groups * p.batch * deep.count;
-  const TileCut c = cut_tiles(pass, kProducts * blocks.source, up(enough, whole));
-  const int64_t pieces = p.batch * deep.count * c.row_pieces * c.width_pieces;
+  const TileCut c = cut_tiles(p, pass, kProducts * blocks.source, up(enough, whole));
+  const int64_t pieces = p.batch * deep.count * c.pieces[0] * c.pieces[1];
   const int64_t shares = least(blocks.target_blocks, up(enough, p.groups * pieces));
   const bool direct = as_float(target.data) != nullptr && target.channel == 1;
   bool finite = true;
@@ -286,7 +296,8 @@ bool winograd_pass(const Problem& p, const View<const T>& source, const View<T>&
           for (int64_t k = 0; k < 4; ++k) {
             const int64_t a = k / 2, b = k % 2;
             if (a < piece.skipped(0, i) || b < piece.skipped(1, j)) continue;
-            const int64_t row = piece.first[0] + piece.at(0, i) + a, column = piece.first[1] + piece.at(1, j) + b;
+            const int64_t row = piece.first[0] + piece.at(0, i) + a * piece.dilation[0];
+            const int64_t column = piece.first[1] + piece.at(1, j) + b * piece.dilation[1];
             to[k] = direct ? as_float(target.data) + piece.image * target.batch +
                                  deep.target[piece.plane] * target.axis[0] + high.target[row] * target.axis[1] +
                                  wide.target[column] * target.axis[2] + channel
@@ -322,8 +333,8 @@ bool winograd_weight(const Problem& p, const View<const T>& x, const View<const 
                      const Blocks& blocks, T* w, float* sums, Parallel* threads) {
   const int64_t tiles = p.groups * blocks.source_blocks * blocks.target_blocks, slots = gradient_slots(p, blocks);
   const int64_t per_group = blocks.floats();
-  const TileCut c = cut_tiles(pass, kProducts * (least(blocks.source, kGradientChannels) + kTargetChannels), 1);
-  const int64_t pieces = p.batch * pass.axis[0].count * c.row_pieces * c.width_pieces;
+  const TileCut c = cut_tiles(p, pass, kProducts * (least(blocks.source, kGradientChannels) + kTargetChannels), 1);
+  const int64_t pieces = p.batch * pass.axis[0].count * c.pieces[0] * c.pieces[1];
 
   auto tile_of = [&](int64_t tile, int64_t* group, int64_t* s, int64_t* t) {
     *t = tile % blocks.target_blocks;
@@ -369,7 +380,8 @@ bool winograd_weight(const Problem& p, const View<const T>& x, const View<const 
             Vec four[4];
             for (int k = 0; k < 4; ++k) {
               const bool own = k / 2 >= piece.skipped(0, a) && k % 2 >= piece.skipped(1, b);
-              four[k] = own ? load_first(at + k / 2 * grad_row + k % 2 * grad_step + lane, n - lane) : Vec{};
+              const float* one = at + k / 2 * piece.dilation[0] * grad_row + k % 2 * piece.dilation[1] * grad_step;
+              four[k] = own ? load_first(one + lane, n - lane) : Vec{};
             }
             transform_gradient(four, to + lane, count * padded);
           }
