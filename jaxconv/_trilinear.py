@@ -17,9 +17,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.sharding import ManualAxisType, NamedSharding, PartitionSpec
 
 from jaxconv._lowering import select, sharded, xla
 from jaxconv._spec import ConvSpec, Size
@@ -47,21 +49,33 @@ def output(x: jax.Array, w: jax.Array, spec: ConvSpec, options: Options) -> jax.
     """The derivative of T in y: the convolution of batched images."""
     if options.algorithm == "xla":  # nothing of ours in the jaxpr
         return xla.output(x, w, spec, *options[:2])
-    return output_p.bind(x, w, **_parameters(x, spec, None, options))
+    return _bind(output_p, x, w, **_parameters(x, spec, None, options))
 
 
 def input(w: jax.Array, y: jax.Array, spec: ConvSpec, x_shape: Sequence[Size], options: Options) -> jax.Array:
     """The derivative of T in x: the transposed convolution of `y`."""
     if options.algorithm == "xla":
         return xla.input(w, y, spec, x_shape, *options[:2])
-    return input_p.bind(w, y, **_parameters(y, spec, _size(x_shape, spec), options))
+    return _bind(input_p, w, y, **_parameters(y, spec, _size(x_shape, spec), options))
 
 
 def weight(x: jax.Array, y: jax.Array, spec: ConvSpec, w_shape: Sequence[int], options: Options) -> jax.Array:
     """The derivative of T in w: the correlation of `x` with `y`."""
     if options.algorithm == "xla":
         return xla.weight(x, y, spec, w_shape, *options[:2])
-    return weight_p.bind(x, y, **_parameters(x, spec, tuple(w_shape[2:]), options))
+    return _bind(weight_p, x, y, **_parameters(x, spec, tuple(w_shape[2:]), options))
+
+
+def _bind(primitive: Primitive, a: jax.Array, b: jax.Array, **params) -> jax.Array:
+    """`primitive` of two arrays, which may vary over different axes of a `shard_map`'s mesh.
+
+    As with JAX's own primitives, an array that does not vary over an axis is marked as if it did where the other does.
+    The transpose of the mark is a sum over that axis: so the weight of divided images gets its whole gradient.
+    """
+    in_a, in_b = jax.typeof(a).mat.varying, jax.typeof(b).mat.varying
+    a = lax.pcast(a, tuple(in_b - in_a), to="varying")
+    b = lax.pcast(b, tuple(in_a - in_b), to="varying")
+    return primitive.bind(a, b, **params)
 
 
 def _parameters(array: jax.Array, spec: ConvSpec, size: Any, options: Options) -> dict[str, Any]:
@@ -101,7 +115,11 @@ _SHAPES: dict[Primitive, Callable] = {output_p: _output_shape, input_p: _input_s
 for _p, _shape in _SHAPES.items():
 
     def _abstract(a, b, *, spec, size, dtype, precision, algorithm, shape=_shape):
-        return ShapedArray(shape(a, b, spec, size), dtype)
+        place: dict[str, Any] = {}
+        if varying := a.mat.varying:  # and so does b, after `_bind`
+            place["sharding"] = NamedSharding(a.sharding.mesh, PartitionSpec())
+            place["manual_axis_type"] = ManualAxisType(varying=varying)
+        return ShapedArray(shape(a, b, spec, size), dtype, **place)
 
     _p.def_abstract_eval(_abstract)
 
@@ -124,7 +142,7 @@ def _transpose(primitive: Primitive, cotangent, other, linear, cotangent_first: 
     elif primitive is weight_p:
         size = shape[2:]
     changed = {"size": size, "dtype": linear.aval.dtype}
-    return primitive.bind(*(pair if cotangent_first else pair[::-1]), **{**params, **changed})
+    return _bind(primitive, *(pair if cotangent_first else pair[::-1]), **{**params, **changed})
 
 
 # Primitive(a, b), then for a and for b: which primitive its transpose is, and whether the cotangent comes first in it.
@@ -231,6 +249,9 @@ def _lower(ctx, a, b, *, primitive: Primitive, platform: str, **params):
     if platform == "cpu" and not portable:
         ctx, devices = sharded.spread(ctx)
         portable, divided = devices == "unknown", devices == "several"
+    # No algorithm moves anything between devices, and the zeros that a loop starts from vary over no axis of a
+    # shard_map: so the arguments are seen as if they did not, either.
+    ctx = ctx.replace(avals_in=[aval.update(manual_axis_type=ManualAxisType()) for aval in ctx.avals_in])
     compute = partial(_compute, primitive=primitive, platform=platform, portable=portable, divided=divided)
     return mlir.lower_fun(compute, multiple_results=False)(ctx, a, b, **params)
 

@@ -7,13 +7,20 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
+from jax.sharding import AxisType, PartitionSpec
 from small_run import records, write_digits, write_settings
 
+import jaxconv
+import jaxconv.linen
+import jaxconv.nnx
 from examples import train
 
 pytestmark = pytest.mark.usefixtures("quick_compile", "no_pictures")
+eight_devices = pytest.mark.skipif(len(jax.devices()) < 8, reason="needs eight devices")
 
 ROOT = Path(__file__).parent.parent
 STEPS = 50
@@ -45,7 +52,7 @@ def check_same_course(found, wanted):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
-@pytest.mark.skipif(len(jax.devices()) < 8, reason="needs eight devices")
+@eight_devices
 def test_eight_devices(arguments, one_device, tmp_path, capsys):
     assert train.main([*arguments, "--out", str(tmp_path), "--mesh", "data=8"]) == 0
     device = jax.devices()[0]
@@ -104,3 +111,154 @@ def test_a_mesh_that_cannot_be(arguments, tmp_path, capsys):
 def test_a_batch_that_cannot_be_divided(arguments, tmp_path, capsys):
     assert train.main([*arguments, "--out", str(tmp_path), "--mesh", "data=3"]) == 2
     assert capsys.readouterr().err == "error: train.batch_size is 8: not a multiple of the 3 devices\n"
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Within a shard_map, which checks what varies over the devices
+# ---------------------------------------------------------------------------------------------------------------
+
+ALGORITHMS = [name for name, state in jaxconv.algorithms().items() if state == "available"] + ["auto"]
+
+
+def arrays(*shapes):
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(shape).astype("float32") for shape in shapes]
+
+
+def mesh_of(**axes):
+    return jax.make_mesh(tuple(axes.values()), tuple(axes), axis_types=(AxisType.Auto,) * len(axes))
+
+
+def close(found, wanted):
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        theirs = np.asarray(theirs)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
+
+
+def value_and_gradients(f, *arguments):
+    """What `f` comes to, and the gradients in all arguments of a sum over its elements that weighs each differently."""
+    y, transpose = jax.vjp(f, *arguments)
+    return y, transpose(jnp.cos(y))
+
+
+def check_divided(f, images, *parameters):
+    """`f` of images that eight devices divide, its parameters whole on each: the same as on one device.
+
+    The gradients are taken through the `shard_map`, and within it, where a parameter's must come out summed.
+    """
+    split, whole = PartitionSpec("data"), PartitionSpec()
+    specs = (split, *[whole] * len(parameters))
+    wanted = value_and_gradients(f, images, *parameters)
+    mesh = mesh_of(data=8)
+    divided = jax.shard_map(f, mesh=mesh, in_specs=specs, out_specs=split)
+    close(jax.jit(lambda *a: value_and_gradients(divided, *a))(images, *parameters), wanted)
+    within = jax.shard_map(lambda *a: value_and_gradients(f, *a), mesh=mesh, in_specs=specs, out_specs=(split, specs))
+    close(jax.jit(within)(images, *parameters), wanted)
+
+
+@eight_devices
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect", "replicate", "circular", "symmetric"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_convolution_within_a_shard_map(algorithm, padding_mode):
+    def f(x, w, b):
+        return jaxconv.conv2d(x, w, b, (2, 1), (1, 2), 1, 2, padding_mode=padding_mode, algorithm=algorithm)
+
+    check_divided(f, *arrays((16, 6, 5, 7), (10, 3, 3, 4), 10))
+
+
+DIVIDED = {
+    "transposed": (lambda x, w: jaxconv.conv_transpose2d(x, w, None, 2, 1, 1), (6, 5, 3, 4)),
+    "vmap": (lambda x, ws: jax.vmap(lambda w: jaxconv.conv2d(x, w), out_axes=1)(ws), (2, 5, 6, 3, 4)),
+    "scan": (
+        lambda x, w: jax.lax.scan(lambda x, _: (jnp.tanh(jaxconv.conv2d(x, w, None, 1, 1)), None), x, None, 3)[0],
+        (6, 6, 3, 3),
+    ),
+    "second order": (
+        lambda x, w: jax.grad(lambda x: (jaxconv.conv2d(x, w, padding_mode="circular") ** 3).sum())(x),
+        (5, 6, 3, 4),
+    ),
+    "max pool": (lambda x: jaxconv.max_pool2d(x, 2),),
+    "max pool, windows that overlap": (lambda x: jaxconv.max_pool2d(x, 3, 2, 1),),
+    "average pool": (lambda x: jaxconv.avg_pool2d(x, 3, 2, 1, True, False),),
+    "adaptive pool": (lambda x: jaxconv.adaptive_avg_pool2d(x, (2, 3)),),
+    "fold": (lambda x: jaxconv.fold(jaxconv.unfold(x, (2, 3)) ** 2, (5, 7), (2, 3)),),
+}
+
+
+@eight_devices
+@pytest.mark.parametrize("name", DIVIDED)
+def test_a_function_within_a_shard_map(name):
+    f, *shapes = DIVIDED[name]
+    check_divided(f, *arrays((16, 6, 5, 7), *shapes))
+
+
+@eight_devices
+def test_a_convolution_within_a_shard_map_without_jit():
+    x, w = arrays((16, 6, 5, 7), (10, 3, 3, 4))
+    split = PartitionSpec("data")
+    f = jax.shard_map(
+        lambda x, w: jaxconv.conv2d(x, w, groups=2),
+        mesh=mesh_of(data=8),
+        in_specs=(split, PartitionSpec()),
+        out_specs=split,
+    )
+    close(f(x, w), jaxconv.conv2d(x, w, groups=2))
+
+
+@eight_devices
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_channels_divided_within_a_shard_map(algorithm):
+    """Two layers: the channels between them are divided, so each device has a term of the sum that the second makes."""
+
+    def hidden(x, first, bias):
+        return jnp.tanh(jaxconv.conv2d(x, first, bias, 1, 1, padding_mode="circular", algorithm=algorithm))
+
+    def whole(x, first, bias, second):
+        return jaxconv.conv2d(hidden(x, first, bias), second, algorithm=algorithm)
+
+    def part(x, first, bias, second):
+        return jax.lax.psum(whole(x, first, bias, second), "model")
+
+    x, *parameters = arrays((6, 3, 5, 7), (20, 3, 3, 3), 20, (7, 20, 3, 2))
+    images, rows, columns = PartitionSpec("data"), PartitionSpec("model"), PartitionSpec(None, "model")
+    specs, mesh = (images, rows, rows, columns), mesh_of(data=2, model=4)
+    wanted = value_and_gradients(whole, x, *parameters)
+    divided = jax.shard_map(part, mesh=mesh, in_specs=specs, out_specs=images)
+    close(jax.jit(lambda *a: value_and_gradients(divided, *a))(x, *parameters), wanted)
+    within = jax.shard_map(
+        lambda *a: value_and_gradients(part, *a), mesh=mesh, in_specs=specs, out_specs=(images, specs)
+    )
+    close(jax.jit(within)(x, *parameters), wanted)
+
+
+@eight_devices
+def test_layers_within_a_shard_map():
+    rngs = nnx.Rngs(0)
+    model = nnx.Sequential(
+        jaxconv.nnx.Conv2d(3, 10, 3, padding="same", padding_mode="reflect", rngs=rngs),
+        nnx.relu,
+        jaxconv.nnx.MaxPool2d(2),
+        jaxconv.nnx.ConvTranspose2d(10, 7, 3, 2, rngs=rngs),
+    )
+    graph, state = nnx.split(model)
+    leaves, tree = jax.tree.flatten(state)
+    (x,) = arrays((16, 3, 5, 7))
+    check_divided(lambda x, *leaves: nnx.merge(graph, jax.tree.unflatten(tree, leaves))(x), x, *leaves)
+
+    layer = jaxconv.linen.Conv2d(3, 10, 3, padding=1, padding_mode="circular")
+    leaves, variables = jax.tree.flatten(layer.init(jax.random.key(0), x))
+    check_divided(lambda x, *leaves: layer.apply(jax.tree.unflatten(variables, leaves), x), x, *leaves)
+
+
+@eight_devices
+def test_a_shard_map_knows_what_varies():
+    x, w = arrays((16, 6, 5, 7), (10, 6, 3, 4))
+    split, whole = PartitionSpec("data"), PartitionSpec()
+
+    def divided(images, result):
+        conv = jax.shard_map(jaxconv.conv2d, mesh=mesh_of(data=8), in_specs=(images, whole), out_specs=result)
+        return jax.jit(conv)
+
+    close(divided(whole, whole)(x, w), jaxconv.conv2d(x, w))
+    with pytest.raises(ValueError, match="out_specs which require replication"):  # each device has another result
+        divided(split, whole)(x, w)
