@@ -211,9 +211,11 @@ void lanes_pass(const Problem& p, const View<const T>& source, const View<T>& ta
         const float* block = packed + (lane + v) / kBlock * groups.source * taps * kBlock;
         for (int64_t t = 0; t < count; ++t) copy(weights + t * kBlock, block + which[t] * kBlock, kBlock);
         for (int64_t r = 0; r < rows; ++r) {
-          float* row = local + (r * width) * local_pitch + v;
+          float* row;
           int64_t pitch = local_pitch;
-          if (direct) {
+          if (!direct) {
+            row = local + r * width * local_pitch + v;
+          } else {
             row = as_float(target.data) + image * target.batch + deep.target[first[0]] * target.axis[0] +
                   high.target[first[1] + r] * target.axis[1] + wide.target[first[2]] * target.axis[2] + lane + v;
             pitch = wide.stride * target.axis[2];
