@@ -114,6 +114,27 @@ def test_a_batch_that_cannot_be_divided(arguments, tmp_path, capsys):
 
 
 # ---------------------------------------------------------------------------------------------------------------
+# Under a mesh whose axes are part of the arrays' types
+# ---------------------------------------------------------------------------------------------------------------
+
+
+@eight_devices
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_mesh_with_explicit_axes(compiled):
+    x, w, y = arrays((16, 6, 5, 7), (10, 6, 3, 4), (16, 10, 3, 4))
+
+    def gradient(x, w, y):
+        return jax.grad(lambda w: jnp.sum(jaxconv.conv2d(x, w) * y))(w)
+
+    wanted = gradient(x, w, y)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,))
+    x, y = (jax.device_put(a, jax.NamedSharding(mesh, PartitionSpec("data"))) for a in (x, y))
+
+    with jax.set_mesh(mesh):
+        close((jax.jit(gradient) if compiled else gradient)(x, jnp.asarray(w), y), wanted)
+
+
+# ---------------------------------------------------------------------------------------------------------------
 # Within a shard_map, which checks what varies over the devices
 # ---------------------------------------------------------------------------------------------------------------
 
