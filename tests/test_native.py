@@ -87,12 +87,12 @@ LARGE = (
     Case("groups", 2, 2, 64, (15, 18), 64, (3, 3), pads=1, groups=16, padding_mode="reflect"),
     Case("depthwise", 2, 2, 70, (17, 20), 70, (5, 5), pads=2, groups=70),
     Case("depthwise_dilated", 1, 2, 33, (400,), 66, (9,), strides=2, pads=12, dilations=3, groups=33),
-    Case("tiles_odd", 2, 3, 33, (7, 12), 20, (3, 3), pads=((2, 0), (0, 1)), padding_mode="replicate"),
-    Case("tiles_groups", 2, 2, 68, (14, 9), 40, (3, 3), pads=1, groups=2, padding_mode="reflect"),
-    Case("tiles_dilated", 2, 2, 19, (11, 14), 21, (3, 3), pads=((2, 1), (3, 4)), dilations=(2, 3)),
-    Case("tiles_small", 2, 5, 16, (2, 3), 17, (3, 3), pads=1),
-    Case("tiles_one_row", 1, 2, 16, (3,), 17, (3,), pads=1),
-    Case("tiles_many_channels", 2, 1, 300, (5, 6), 130, (3, 3), pads=((1, 1), (0, -1))),
+    Case("tiles_odd", 2, 6, 33, (7, 12), 20, (3, 3), pads=((2, 0), (0, 1)), padding_mode="replicate"),
+    Case("tiles_groups", 2, 3, 68, (14, 9), 40, (3, 3), pads=1, groups=2, padding_mode="reflect"),
+    Case("tiles_dilated", 2, 4, 19, (11, 14), 31, (3, 3), pads=((2, 1), (3, 4)), dilations=(2, 3)),
+    Case("tiles_small", 2, 70, 16, (2, 3), 33, (3, 3), pads=1),
+    Case("tiles_one_row", 1, 2, 16, (300,), 33, (3,), pads=1),
+    Case("tiles_many_channels", 2, 8, 300, (5, 6), 130, (3, 3), pads=((1, 1), (0, -1))),
     Case("circular_3d", 3, 1, 20, (6, 7, 9), 24, (3, 3, 3), pads=1, padding_mode="circular"),
 )
 

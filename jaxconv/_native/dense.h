@@ -289,9 +289,11 @@ constexpr int64_t kFewPositions = 64;
 
 // How many sums are taken apart and added at the end, so that there is work for all threads where a kernel is small.
 // It depends on the problem alone: so does the order of the additions, and with it the result.
+int64_t most_slots(int64_t tiles) { return up(16, tiles); }
+
 int64_t gradient_slots(const Problem& p, const Blocks& blocks) {
   const int64_t tiles = p.groups * blocks.source_blocks * blocks.target_blocks;
-  return least(up(16, tiles), p.batch * p.y_size[0] * p.y_size[1] * up(p.y_size[2], kFewPositions));
+  return least(most_slots(tiles), p.batch * p.y_size[0] * p.y_size[1] * up(p.y_size[2], kFewPositions));
 }
 
 template <class T>

@@ -49,7 +49,10 @@ Form choose_form(Op op, const Problem& p, int64_t source, int64_t target, int64_
     return op != Op::weight && !p.channels_last && used > 0.7 ? Form::planar : Form::lanes;
   }
   if (op != Op::weight && planar < dense) return Form::planar;
-  return winograd_serves(p, source, target, op == Op::input ? p.x_size : p.y_size) ? Form::winograd : Form::dense;
+  const int64_t* size = op == Op::input ? p.x_size : p.y_size;
+  const int64_t blocks = p.groups * up(source, kGradientChannels) * up(target, kTargetChannels);
+  const int64_t tiles = op == Op::weight ? kFewestTilesOfSlot * most_slots(blocks) : kFewestTiles;
+  return winograd_serves(p, source, target, size, tiles) ? Form::winograd : Form::dense;
 }
 
 struct Plan {

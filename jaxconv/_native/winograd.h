@@ -31,13 +31,19 @@ namespace {
 constexpr int64_t kProducts = 16;
 // Transformed numbers of a piece of work, which stay in the second cache.
 constexpr int64_t kTransformedBytes = 320 << 10;
-// With fewer channels than these the transformations take longer than the products that they save.
-constexpr int64_t kFewestWinograd = 16;
+// With fewer channels than these on one side, or on both, the transformations take longer than what they save.
+constexpr int64_t kFewestChannels = 16;
+// With fewer tiles than these the kernel's transformation does, for an image; so do the sums of the weight's gradient
+// with fewer tiles in each of its slots.
+constexpr int64_t kFewestTiles = 64;
+constexpr int64_t kFewestTilesOfSlot = 8;
 
-bool winograd_serves(const Problem& p, int64_t source, int64_t target, const int64_t size[3]) {
+// Whether tiles of a plane of `size` take less time than sums.
+bool winograd_serves(const Problem& p, int64_t source, int64_t target, const int64_t size[3], int64_t fewest_tiles) {
+  const bool tiles_fit = size[1] >= 2 * p.dilation[1] && size[2] >= 2 * p.dilation[2];
   return p.kernel[0] == 1 && p.kernel[1] == 3 && p.kernel[2] == 3 && p.stride[0] == 1 && p.stride[1] == 1 &&
-         p.stride[2] == 1 && size[1] >= 2 * p.dilation[1] && size[2] >= 2 * p.dilation[2] &&
-         source >= kFewestWinograd && target >= kFewestWinograd;
+         p.stride[2] == 1 && tiles_fit && least(source, target) >= kFewestChannels &&
+         source + target >= 3 * kFewestChannels && p.batch * size[0] * up(size[1], 2) * up(size[2], 2) >= fewest_tiles;
 }
 
 // -- the transformations of one tile and a vector of channels --------------------------------------------------------
