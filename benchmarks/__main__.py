@@ -47,7 +47,8 @@ page and of another differ by some 10 %, so look at the quotients.
 ## Layers: each op by itself
 
 `auto` is what jaxconv chooses, beside each algorithm that can be asked for. The share is that of the matrix product's
-rate which `auto` reaches; it is given for dense float32 layers.
+rate which `auto` reaches, counting the multiplications of the plain sum; it is given for dense float32 layers, and can
+exceed 100% where fewer multiplications give the same (kernels of 3x3, see [the native kernels](native.md)).
 
 {ops}
 

@@ -573,7 +573,7 @@ def test_precision_reaches_every_convolution(precision):
 
     wanted = written(lambda x, w, y: jax.lax.conv(x, w, (1,), "VALID", precision))
     assert len(wanted) == 1
-    arguments = {"precision": precision}
+    arguments = {"precision": precision, "algorithm": "xla"}
     assert written(lambda x, w, y: jaxconv.conv1d(x, w, **arguments)) == wanted
     assert written(lambda x, w, y: jaxconv.conv_transpose1d(y, w, **arguments)) == wanted
     assert written(lambda x, w, y: jaxconv.conv1d_input(x.shape, w, y, **arguments)) == wanted

@@ -178,8 +178,11 @@ def check_divided(f, images, *parameters):
 
 
 @eight_devices
-@pytest.mark.parametrize("padding_mode", ["zeros", "reflect", "replicate", "circular", "symmetric"])
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize(
+    ("algorithm", "padding_mode"),
+    [(name, "reflect") for name in ALGORITHMS]
+    + [("auto", mode) for mode in ("zeros", "replicate", "circular", "symmetric")],
+)
 def test_a_convolution_within_a_shard_map(algorithm, padding_mode):
     def f(x, w, b):
         return jaxconv.conv2d(x, w, b, (2, 1), (1, 2), 1, 2, padding_mode=padding_mode, algorithm=algorithm)
