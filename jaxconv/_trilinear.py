@@ -9,9 +9,14 @@ in the two arrays that are left, and the transpose of each in one of them is ano
 So forward mode, reverse mode and every higher order follow from three lines that name each other; and since the
 padding is part of the spec, the adjoint of a reflected or wrapped convolution is exact by construction. Nothing is
 conjugated: for complex numbers these are transposes, as JAX's are.
+
+A bias makes the weight a pair (w, b), and adds <y, b> to the form, b at every position. So `output` and `weight` have
+a companion each, which an algorithm may compute in one go: conv(x, w) + b, linear in the pair, and its transpose in the
+pair.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -35,6 +40,18 @@ from jaxconv._spec import ConvSpec, Size
 output_p = Primitive("conv_output")
 input_p = Primitive("conv_input")
 weight_p = Primitive("conv_weight")
+output_bias_p = Primitive("conv_output_bias")  # (x, w, b) -> y
+weight_bias_p = Primitive("conv_weight_bias")  # (x, y) -> (w, b)
+weight_bias_p.multiple_results = True
+
+# The names of a primitive's arguments and of its results.
+_ARRAYS = {
+    output_p: ("xw", "y"),
+    input_p: ("wy", "x"),
+    weight_p: ("xy", "w"),
+    output_bias_p: ("xwb", "y"),
+    weight_bias_p: ("xy", "wb"),
+}
 
 
 class Options(NamedTuple):
@@ -45,11 +62,13 @@ class Options(NamedTuple):
     algorithm: str
 
 
-def output(x: jax.Array, w: jax.Array, spec: ConvSpec, options: Options) -> jax.Array:
-    """The derivative of T in y: the convolution of batched images."""
+def output(x: jax.Array, w: jax.Array, b: jax.Array | None, spec: ConvSpec, options: Options) -> jax.Array:
+    """The derivative of T in y: the convolution of batched images, and a bias where there is one."""
     if options.algorithm == "xla":  # nothing of ours in the jaxpr
-        return xla.output(x, w, spec, *options[:2])
-    return _bind(output_p, x, w, **_parameters(x, spec, None, options))
+        y = xla.output(x, w, spec, *options[:2])
+        return y if b is None else xla.add_bias(y, b, spec)
+    parameters = _parameters(x, spec, None, options)
+    return _bind(output_p, x, w, **parameters) if b is None else _bind(output_bias_p, x, w, b, **parameters)
 
 
 def input(w: jax.Array, y: jax.Array, spec: ConvSpec, x_shape: Sequence[Size], options: Options) -> jax.Array:
@@ -66,16 +85,16 @@ def weight(x: jax.Array, y: jax.Array, spec: ConvSpec, w_shape: Sequence[int], o
     return _bind(weight_p, x, y, **_parameters(x, spec, tuple(w_shape[2:]), options))
 
 
-def _bind(primitive: Primitive, a: jax.Array, b: jax.Array, **params) -> jax.Array:
-    """`primitive` of two arrays, which may vary over different axes of a `shard_map`'s mesh.
+def _bind(primitive: Primitive, *arrays: jax.Array, **params) -> Any:
+    """`primitive` of arrays, which may vary over different axes of a `shard_map`'s mesh.
 
-    As with JAX's own primitives, an array that does not vary over an axis is marked as if it did where the other does.
+    As with JAX's own primitives, an array that does not vary over an axis is marked as if it did where another does.
     The transpose of the mark is a sum over that axis: so the weight of divided images gets its whole gradient.
     """
-    in_a, in_b = jax.typeof(a).mat.varying, jax.typeof(b).mat.varying
-    a = lax.pcast(a, tuple(in_b - in_a), to="varying")
-    b = lax.pcast(b, tuple(in_a - in_b), to="varying")
-    return primitive.bind(a, b, **params)
+    varying = [jax.typeof(a).mat.varying for a in arrays]
+    everywhere = frozenset().union(*varying)
+    marked = (lax.pcast(a, tuple(everywhere - own), to="varying") for a, own in zip(arrays, varying, strict=True))
+    return primitive.bind(*marked, **params)
 
 
 def _parameters(array: jax.Array, spec: ConvSpec, size: Any, options: Options) -> dict[str, Any]:
@@ -110,18 +129,21 @@ def _weight_shape(x, y, spec: ConvSpec, size) -> tuple[int, ...]:
     return (y.shape[c], x.shape[c] // spec.groups, *size)
 
 
-_SHAPES: dict[Primitive, Callable] = {output_p: _output_shape, input_p: _input_shape, weight_p: _weight_shape}
+_SHAPES: dict[str, Callable] = {"y": _output_shape, "x": _input_shape, "w": _weight_shape}
 
-for _p, _shape in _SHAPES.items():
 
-    def _abstract(a, b, *, spec, size, dtype, precision, algorithm, shape=_shape):
-        place: dict[str, Any] = {}
-        if varying := a.mat.varying:  # and so does b, after `_bind`
-            place["sharding"] = NamedSharding(a.sharding.mesh, PartitionSpec())
-            place["manual_axis_type"] = ManualAxisType(varying=varying)
-        return ShapedArray(shape(a, b, spec, size), dtype, **place)
+def _abstract(a, b, *_, primitive: Primitive, spec, size, dtype, precision, algorithm):
+    place: dict[str, Any] = {}
+    if varying := a.mat.varying:  # and so do the others, after `_bind`
+        place["sharding"] = NamedSharding(a.sharding.mesh, PartitionSpec())
+        place["manual_axis_type"] = ManualAxisType(varying=varying)
+    shape = _SHAPES[_ARRAYS[primitive][1][0]](a, b, spec, size)
+    result = ShapedArray(shape, dtype, **place)
+    return [result, ShapedArray(shape[:1], dtype, **place)] if primitive.multiple_results else result
 
-    _p.def_abstract_eval(_abstract)
+
+for _p in _ARRAYS:
+    _p.def_abstract_eval(partial(_abstract, primitive=_p))
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -129,17 +151,17 @@ for _p, _shape in _SHAPES.items():
 # ---------------------------------------------------------------------------------------------------------------
 
 
-def _transpose(primitive: Primitive, cotangent, other, linear, cotangent_first: bool, params: dict) -> jax.Array:
+def _transpose(primitive: Primitive, cotangent, other, linear, cotangent_first: bool, params: dict) -> Any:
     """`primitive` of the cotangent and the other argument, a result like `linear`.
 
     The two differ in dtype where `preferred_element_type` was given: then the narrower one is widened.
     """
-    wide = jnp.promote_types(cotangent.dtype, other.dtype)
-    pair = (cotangent.astype(wide), other.astype(wide))
+    both = jnp.promote_types(cotangent.dtype, other.dtype)
+    pair = (cotangent.astype(both), other.astype(both))
     shape, size = linear.aval.shape, None
     if primitive is input_p:
         size = _size(shape, params["spec"])
-    elif primitive is weight_p:
+    elif primitive in (weight_p, weight_bias_p):
         size = shape[2:]
     changed = {"size": size, "dtype": linear.aval.dtype}
     return _bind(primitive, *(pair if cotangent_first else pair[::-1]), **{**params, **changed})
@@ -163,12 +185,84 @@ for _p, ((_of_a, _a_first), (_of_b, _b_first)) in _TRANSPOSES.items():
     ad.defbilinear(_p, _in_a, _in_b)
 
 
+# With a bias, what is linear is the pair: (w, b) -> conv(x, w) + b has a transpose, y -> (weight(x, y), the sums of y),
+# which has the first as its own in y. In x the two are linear but for a constant, so their derivative in x has no bias.
+
+
+def _zero(a) -> ad.Zero:
+    """The tangent of an array that does not move."""
+    return ad.Zero(jax.typeof(a).to_tangent_aval())
+
+
+def _output_bias_jvp(primals, tangents, **params):
+    """conv(x, w) + b moves by conv(x, dw) + db, and by conv(dx, w)."""
+    (x, w, b), (dx, dw, db) = primals, tangents
+    y = output_bias_p.bind(x, w, b, **params)
+    parts = []
+    if type(dx) is not ad.Zero:
+        parts.append(output_p.bind(dx, w, **params))
+    if type(dw) is not ad.Zero and type(db) is not ad.Zero:
+        parts.append(output_bias_p.bind(x, dw, db, **params))
+    elif type(dw) is not ad.Zero:
+        parts.append(output_p.bind(x, dw, **params))
+    elif type(db) is not ad.Zero:
+        parts.append(_spread(db, jax.typeof(y), params["spec"]))
+    return y, sum(parts[1:], parts[0]) if parts else _zero(y)
+
+
+def _spread(b, y, spec: ConvSpec) -> jax.Array:
+    """The bias at every position of an array like y."""
+    return xla.add_bias(jnp.zeros(y.shape, y.dtype), b, spec)
+
+
+def _output_bias_transpose(cotangent, x, w, b, **params):
+    """In (w, b); or, as JAX transposes a sum one of whose terms is a constant, in x, w or b alone."""
+    if type(cotangent) is ad.Zero:
+        return [ad.Zero(a.aval) if ad.is_undefined_primal(a) else None for a in (x, w, b)]
+    if ad.is_undefined_primal(x):
+        return [_transpose(input_p, cotangent, w, x, False, params), None, None]
+    if not ad.is_undefined_primal(b):
+        return [None, _transpose(weight_p, cotangent, x, w, False, params), None]
+    if not ad.is_undefined_primal(w):
+        return [None, None, xla.sum_to_bias(cotangent, params["spec"]).astype(b.aval.dtype)]
+    return [None, *_transpose(weight_bias_p, cotangent, x, w, False, params)]
+
+
+def _weight_bias_jvp(primals, tangents, **params):
+    """(weight(x, y), the sums of y) moves by the same of (x, dy), and by (weight(dx, y), 0)."""
+    (x, y), (dx, dy) = primals, tangents
+    results = weight_bias_p.bind(x, y, **params)
+    moves = [_zero(a) for a in results]
+    if type(dy) is not ad.Zero:
+        moves = weight_bias_p.bind(x, dy, **params)
+    if type(dx) is not ad.Zero:
+        moves = [ad.add_tangents(moves[0], weight_p.bind(dx, y, **params)), moves[1]]
+    return results, moves
+
+
+def _weight_bias_transpose(cotangents, x, y, **params):
+    """In y: the pair makes an output again."""
+    of_w, of_b = cotangents
+    params = {**params, "size": None, "dtype": y.aval.dtype}
+    if type(of_w) is ad.Zero:
+        zero = type(of_b) is ad.Zero
+        return [None, ad.Zero(y.aval) if zero else _spread(of_b, y.aval, params["spec"])]
+    both = jnp.promote_types(of_w.dtype, x.dtype)
+    arguments = [x.astype(both), of_w.astype(both)]
+    if type(of_b) is ad.Zero:
+        return [None, _bind(output_p, *arguments, **params)]
+    return [None, _bind(output_bias_p, *arguments, of_b.astype(both), **params)]
+
+
+ad.primitive_jvps[output_bias_p] = _output_bias_jvp
+ad.primitive_transposes[output_bias_p] = _output_bias_transpose
+ad.primitive_jvps[weight_bias_p] = _weight_bias_jvp
+ad.primitive_transposes[weight_bias_p] = _weight_bias_transpose
+
+
 # ---------------------------------------------------------------------------------------------------------------
 # Batching: a mapped axis goes into an axis that the arrays that have it share, so one convolution stays one
 # ---------------------------------------------------------------------------------------------------------------
-
-# The names of a primitive's arguments and of its result.
-_ARRAYS = {output_p: "xwy", input_p: "wyx", weight_p: "xyw"}
 
 
 def _fold(array: jax.Array, axis: int, groups: int) -> jax.Array:
@@ -188,24 +282,39 @@ def _unfold(array: jax.Array, axis: int, groups: int, mapped: Size) -> jax.Array
 
 
 def _batch(arguments, dims, *, primitive: Primitive, spec: ConvSpec, **params):
-    names = _ARRAYS[primitive]
+    names, results = _ARRAYS[primitive]
     mapped = next(a.shape[d] for a, d in zip(arguments, dims, strict=True) if d is not None)
-    having = {n for n, d in zip(names, dims, strict=False) if d is not None} | {names[2]}  # the result always has it
+    having = {n for n, d in zip(names, dims, strict=True) if d is not None}
+    if having == {"x", "b"}:  # each is folded by itself, and both are not
+        y, _ = _batch(arguments[:2], dims[:2], primitive=output_p, spec=spec, **params)
+        return jax.vmap(partial(xla.add_bias, spec=spec), (0, dims[2]))(y, arguments[2]), 0
+    if "b" in names and having & {"w", "b"}:  # what one of the pair has, both have
+        whole = [n != "x" and d is None for n, d in zip(names, dims, strict=True)]
+        repeated = [jnp.broadcast_to(a, (mapped, *a.shape)) for a in arguments]
+        arguments = [r if same else a for a, r, same in zip(arguments, repeated, whole, strict=True)]
+        dims = [0 if same else d for d, same in zip(dims, whole, strict=True)]
+        having |= {"w"}
+    having = having - {"b"} | {results[0]}  # the result always has it
     c, groups = spec.channel_axis, spec.groups
     if having == {"x", "y"}:  # the batch
         places = {"x": (0, 1), "y": (0, 1)}
     elif having == {"w", "y"}:  # the output channels of each group
-        places = {"w": (0, groups), "y": (c, groups)}
+        places = {"w": (0, groups), "y": (c, groups), "b": (0, groups)}
     elif having == {"x", "w"}:  # the input channels of each group
         places = {"x": (c, groups), "w": (1, 1)}
     else:  # the groups
-        places = {"x": (c, 1), "w": (0, 1), "y": (c, 1)}
-        spec = ConvSpec(spec.strides, spec.pads, spec.dilations, groups * mapped, spec.padding_mode, spec.data_format)
+        places = {"x": (c, 1), "w": (0, 1), "y": (c, 1), "b": (0, 1)}
+        spec = replace(spec, groups=groups * mapped)
     folded = [
         a if d is None else _fold(jnp.moveaxis(a, d, 0), *places[name])
-        for name, a, d in zip(names, arguments, dims, strict=False)
+        for name, a, d in zip(names, arguments, dims, strict=True)
     ]
-    return _unfold(primitive.bind(*folded, spec=spec, **params), *places[names[2]], mapped), 0
+    found = primitive.bind(*folded, spec=spec, **params)
+    if not primitive.multiple_results:
+        return _unfold(found, *places[results], mapped), 0
+    return [_unfold(a, *places[n], mapped) if n in places else a for n, a in zip(results, found, strict=True)], [
+        0 if n in places else None for n in results
+    ]
 
 
 for _p in _ARRAYS:
@@ -218,33 +327,47 @@ for _p in _ARRAYS:
 
 
 def _compute(
-    a, b, *, primitive: Primitive, platform: str, portable: bool, divided: bool, spec, size, dtype, precision, algorithm
+    a,
+    b,
+    *bias,
+    primitive: Primitive,
+    platform: str,
+    portable: bool,
+    divided: bool,
+    spec,
+    size,
+    dtype,
+    precision,
+    algorithm,
 ):
-    x_shape, w_shape = {
-        output_p: lambda: (a.shape, b.shape),
-        input_p: lambda: (_input_shape(a, b, spec, size), a.shape),
-        weight_p: lambda: (a.shape, _weight_shape(a, b, spec, size)),
-    }[primitive]()
-    op = {output_p: "output", input_p: "input", weight_p: "weight"}[primitive]
+    op, x_shape, w_shape = {
+        "y": lambda: ("output", a.shape, b.shape),
+        "x": lambda: ("input", _input_shape(a, b, spec, size), a.shape),
+        "w": lambda: ("weight", a.shape, _weight_shape(a, b, spec, size)),
+    }[_ARRAYS[primitive][1][0]]()
     # A result narrower than the arguments, as the transpose of a widening one has, is rounded at the end.
-    wide = jnp.promote_types(a.dtype, dtype)
+    through = jnp.promote_types(a.dtype, dtype)
     if algorithm == "auto":
-        algorithm, _ = select.choose(op, spec, x_shape, w_shape, wide, platform, portable=portable)
-    elif refusal := select.cannot(algorithm, x_shape, wide, platform, portable=portable):
+        algorithm, _ = select.choose(op, spec, x_shape, w_shape, through, platform, portable=portable)
+    elif refusal := select.cannot(algorithm, x_shape, through, platform, portable=portable):
         raise ValueError(f"algorithm={algorithm!r} cannot serve this call: {refusal}; use algorithm='auto'")
-    family = sharded if algorithm == "native" and divided else select.FAMILIES[algorithm]
-    options = (precision, wide if wide != a.dtype else None)
-    if primitive is output_p:
-        result = family.output(a, b, spec, *options)
-    elif primitive is input_p:
-        result = family.input(a, b, spec, x_shape, *options)
-    else:
-        result = family.weight(a, b, spec, w_shape, *options)
-    return result.astype(dtype)
+    family: Any = sharded if algorithm == "native" and divided else select.FAMILIES[algorithm]
+    options = (precision, through if through != a.dtype else None)
+    if algorithm == "native" and primitive is output_bias_p:
+        return family.output_bias(a, b, bias[0], spec, *options).astype(dtype)
+    if algorithm == "native" and primitive is weight_bias_p:
+        return [part.astype(dtype) for part in family.weight_bias(a, b, spec, w_shape, *options)]
+    if op == "output":
+        y = family.output(a, b, spec, *options).astype(dtype)
+        return xla.add_bias(y, bias[0], spec) if bias else y
+    if op == "input":
+        return family.input(a, b, spec, x_shape, *options).astype(dtype)
+    w = family.weight(a, b, spec, w_shape, *options).astype(dtype)
+    return [w, xla.sum_to_bias(b, spec).astype(dtype)] if primitive is weight_bias_p else w
 
 
-def _lower(ctx, a, b, *, primitive: Primitive, platform: str, **params):
-    """The lowering rule of all three."""
+def _lower(ctx, *arrays, primitive: Primitive, platform: str, **params):
+    """The lowering rule of all of them."""
     portable, divided = ctx.module_context.lowering_parameters.for_export, False
     if platform == "cpu" and not portable:
         ctx, devices = sharded.spread(ctx)
@@ -253,12 +376,12 @@ def _lower(ctx, a, b, *, primitive: Primitive, platform: str, **params):
     # shard_map: so the arguments are seen as if they did not, either.
     ctx = ctx.replace(avals_in=[aval.update(manual_axis_type=ManualAxisType()) for aval in ctx.avals_in])
     compute = partial(_compute, primitive=primitive, platform=platform, portable=portable, divided=divided)
-    return mlir.lower_fun(compute, multiple_results=False)(ctx, a, b, **params)
+    return mlir.lower_fun(compute, multiple_results=primitive.multiple_results)(ctx, *arrays, **params)
 
 
-def _run(a, b, *, compiled, **params):
+def _run(*arrays, compiled, **params):
     with jax.disable_jit(False):  # else there would be no end: without jit, this is what `bind` comes to
-        return compiled(a, b, **params)
+        return compiled(*arrays, **params)
 
 
 for _p in _ARRAYS:

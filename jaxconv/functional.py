@@ -19,8 +19,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxconv import _spec, _trilinear
-from jaxconv._arrays import as_array, batched, wide
-from jaxconv._lowering import select
+from jaxconv._arrays import as_array, batched
+from jaxconv._lowering import select, xla
 from jaxconv._lowering.select import algorithms as algorithms
 from jaxconv._patches import fold as fold
 from jaxconv._patches import pad as pad
@@ -170,11 +170,7 @@ def _make_conv(rank: int, example: str):
 # Compiled as a whole where it is called eagerly; within another compiled function it leaves no trace (`inline`).
 @partial(jax.jit, static_argnames=("spec", "options"), inline=True)
 def _conv(x, w, b, spec: ConvSpec, options: Options):
-    def op(x):
-        y = _trilinear.output(x, w, spec, options)
-        return _add_bias(y, b, spec)
-
-    return batched(op, spec.rank, x)
+    return batched(lambda x: _trilinear.output(x, w, b, spec, options), spec.rank, x)
 
 
 conv1d = _make_conv(
@@ -293,7 +289,7 @@ def _conv_transpose(y, w, b, spec: TransposedSpec, options: Options):
         inner = (w.shape[1] * conv.groups, *spec.size)
         x_shape = (y.shape[0], *(inner if conv.channel_axis == 1 else (*inner[1:], inner[0])))
         x = _trilinear.input(w, y, conv, x_shape, options)
-        return _add_bias(x, b, conv)
+        return x if b is None else xla.add_bias(x, b, conv)
 
     return batched(op, conv.rank, y)
 
@@ -499,15 +495,6 @@ def _bias(bias: Any) -> jax.Array | None:
 
 def _shape(array: jax.Array | None) -> tuple[int, ...] | None:
     return None if array is None else array.shape
-
-
-def _add_bias(y: jax.Array, b: jax.Array | None, spec: ConvSpec) -> jax.Array:
-    """y + b along the channels. The gradient of b is a long sum, so 16-bit floats are widened for it."""
-    if b is None:
-        return y
-    shape = [1] * y.ndim
-    shape[spec.channel_axis] = b.size
-    return (y.astype(wide(y.dtype)) + b.astype(wide(y.dtype)).reshape(shape)).astype(y.dtype)
 
 
 def _options(

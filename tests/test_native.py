@@ -53,6 +53,11 @@ def three_ops(family, spec, x_shape, w_shape):
     return jax.jit(compute)
 
 
+def with_bias(spec, w_shape):
+    """One program of the two ops that have a bias."""
+    return jax.jit(lambda x, w, b, y: (native.output_bias(x, w, b, spec), *native.weight_bias(x, y, spec, w_shape)))
+
+
 def relative_error(actual, expected):
     actual, expected = np.asarray(actual, "float64"), np.asarray(expected)
     assert actual.shape == expected.shape
@@ -62,20 +67,23 @@ def relative_error(actual, expected):
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_the_three_ops_are_the_oracles(case):
-    x, w, _, y = case.arrays("float32")
+def test_the_ops_are_the_oracles(case):
+    x, w, b, y = case.arrays("float32")
     arguments = case.reference_arguments()
-    x64, w64, y64 = (a.astype("float64") for a in (x, w, y))
-    output = reference.conv(x64, w64, None, **arguments)
+    x64, w64, b64, y64 = (a.astype("float64") for a in (x, w, b, y))
+    output, biased = (reference.conv(x64, w64, bias, **arguments) for bias in (None, b64))
     dx, dw = reference.conv_input(x.shape, w64, y64, **arguments), reference.conv_weight(x64, w.shape, y64, **arguments)
+    db = y64.sum(axis=(0, *range(2, y.ndim)))
     for data_format in DATA_FORMATS:
         xf, yf = layout(x, data_format), layout(y, data_format)
-        compute = three_ops(native, case.spec(data_format), xf.shape, w.shape)
-        expected = layout(output, data_format), layout(dx, data_format), dw
+        spec = case.spec(data_format)
+        compute, compute_with_bias = three_ops(native, spec, xf.shape, w.shape), with_bias(spec, w.shape)
+        expected = (layout(output, data_format), layout(dx, data_format), dw, layout(biased, data_format), dw, db)
         for isa in _native.isas():
             _native.use_isa(isa)
-            for op, a, e in zip(_native.OPS, compute(xf, w, yf), expected, strict=True):
-                assert relative_error(a, e) < 1.5e-6, (isa, op, data_format)
+            found = *compute(xf, w, yf), *compute_with_bias(xf, w, b, yf)
+            for i, (a, e) in enumerate(zip(found, expected, strict=True)):
+                assert relative_error(a, e) < 1.5e-6, (isa, i, data_format)
 
 
 # Large enough that every loop of a kernel runs full and has a rest: channels of blocks of 16 and 48, many rows.
@@ -100,10 +108,10 @@ LARGE = (
 @pytest.mark.parametrize("case", LARGE, ids=str)
 def test_accuracy(case):
     """The error is at most twice that of PyTorch in float32, or ten units in the last place of the largest value."""
-    x, w, _, y = case.arrays("float32")
+    x, w, b, y = case.arrays("float32")
 
     def in_torch(dtype):
-        xt, wt = (torch.tensor(a, dtype=dtype, requires_grad=True) for a in (x, w))
+        xt, wt, bt = (torch.tensor(a, dtype=dtype, requires_grad=True) for a in (x, w, b))
         padded = xt
         for axis, pair in enumerate(case.pads):
             mode = {"zeros": "constant"}.get(case.padding_mode, case.padding_mode)
@@ -111,19 +119,25 @@ def test_accuracy(case):
             widths[2 * (case.rank - 1 - axis) : 2 * (case.rank - axis)] = pair
             padded = torch.nn.functional.pad(padded, widths, mode)
         conv = getattr(torch.nn.functional, f"conv{case.rank}d")
-        out = conv(padded, wt, None, case.strides, 0, case.dilations, case.groups)
+        out = conv(padded, wt, bt, case.strides, 0, case.dilations, case.groups)
         out.backward(torch.tensor(y, dtype=dtype))
-        return tuple(a.numpy() for a in (out.detach(), xt.grad, wt.grad))
+        return tuple(a.numpy() for a in (out.detach(), xt.grad, wt.grad, bt.grad))
 
     exact, theirs = in_torch(torch.float64), in_torch(torch.float32)
     for data_format in DATA_FORMATS:
         xf, yf = (layout(a, data_format) for a in (x, y))
-        compute = three_ops(native, case.spec(data_format), xf.shape, w.shape)
+        spec = case.spec(data_format)
+
+        @jax.jit
+        def compute(x, w, b, y, spec=spec):
+            weight_bias = native.weight_bias(x, y, spec, w.shape)
+            return native.output_bias(x, w, b, spec), native.input(w, y, spec, x.shape), *weight_bias
+
         for isa in _native.isas():
             _native.use_isa(isa)
-            ours = compute(xf, w, yf)
-            for i, op in enumerate(_native.OPS):
-                e, t = (layout(a[i], data_format) if op != "weight" else a[i] for a in (exact, theirs))
+            ours = compute(xf, w, b, yf)
+            for i, op in enumerate((*_native.OPS, "bias")):
+                e, t = (layout(a[i], data_format) if i < 2 else a[i] for a in (exact, theirs))
                 assert relative_error(ours[i], e) <= max(2 * relative_error(t, e), 10 * 2.0**-23), (
                     isa,
                     op,
@@ -162,10 +176,13 @@ def test_16_bit_storage_is_rounded_once(dtype):
     w = jnp.asarray(rng.integers(-4, 5, (24, 10, 3, 2)), dtype)
     spec = ConvSpec((2, 1), ((1, 1), (0, 2)), (1, 2), 2, "circular", "channels_last")
     y = jnp.asarray(rng.integers(-4, 5, (2, *spec.output_size((7, 9), (3, 2)), 24)), dtype)
+    b = jnp.asarray(rng.integers(-4, 5, 24), dtype)
     exact = three_ops(select.FAMILIES["xla"], spec, x.shape, w.shape)(*(a.astype("float32") for a in (x, w, y)))
+    exact += exact[0] + b.astype("float32"), exact[2], y.astype("float32").sum((0, 1, 2))
     for isa in _native.isas():
         _native.use_isa(isa)
-        for a, e in zip(three_ops(native, spec, x.shape, w.shape)(x, w, y), exact, strict=True):
+        found = *three_ops(native, spec, x.shape, w.shape)(x, w, y), *with_bias(spec, w.shape)(x, w, b, y)
+        for a, e in zip(found, exact, strict=True):
             assert a.dtype == dtype
             np.testing.assert_array_equal(a.astype("float32"), e.astype(dtype).astype("float32"))
 
@@ -255,6 +272,25 @@ def test_within_cond_scan_while_and_vmap(arrays):
     ours, theirs = program("native")(x, w), program("xla")(x, w)
     assert 'jaxconv_input"' in program("native").lower(x, w).compile().as_text().replace("'", '"')
     jax.tree.map(close, ours, theirs)
+
+
+def test_a_bias_takes_no_pass_of_its_own(arrays):
+    x, w = arrays
+    b = jnp.arange(w.shape[0], dtype=jnp.float32)
+
+    def value_and_gradients(x, w, b):
+        y, transpose = jax.vjp(lambda x, w, b: jaxconv.conv2d(x, w, b, algorithm="native"), x, w, b)
+        return y, transpose(y)
+
+    text = jax.jit(value_and_gradients).lower(x, w, b).compile().as_text()
+    assert text.count('custom_call_target="jaxconv_') == 3
+    assert " add(" not in text
+    assert " reduce(" not in text
+    # One of the pair alone, and no images.
+    of_b = jax.grad(lambda b: jaxconv.conv2d(x, w, b, algorithm="native").sum())(b)
+    np.testing.assert_array_equal(of_b, np.full(b.shape, 4 * 7 * 6))
+    both = jax.grad(lambda w, b: jaxconv.conv2d(x[:0], w, b, algorithm="native").sum(), (0, 1))(w, b)
+    jax.tree.map(lambda a, p: np.testing.assert_array_equal(a, np.zeros(p.shape)), both, (w, b))
 
 
 def test_derivatives_of_second_order(arrays):
@@ -363,9 +399,9 @@ def resident() -> int:
 # --- what it refuses ------------------------------------------------------------------------------------------
 
 
-def raw(op, a, b, result, scratch=1 << 16, **attributes):
-    """The call as the program has it, with nothing checked before."""
-    results = (jax.ShapeDtypeStruct(result, a.dtype), jax.ShapeDtypeStruct((scratch,), jnp.uint8))
+def raw(op, a, b, result, scratch=1 << 16, bias=(), of_bias=(), **attributes):
+    """The call as the program has it, with nothing checked before; `bias` are further arguments, `of_bias` results."""
+    results = (jax.ShapeDtypeStruct(result, a.dtype), *of_bias, jax.ShapeDtypeStruct((scratch,), jnp.uint8))
     given = {
         "strides": (1,),
         "low": (0,),
@@ -377,14 +413,15 @@ def raw(op, a, b, result, scratch=1 << 16, **attributes):
         **attributes,
     }
     given = {k: np.asarray(v, np.int64) if isinstance(v, tuple) else np.int64(v) for k, v in given.items()}
-    return jax.ffi.ffi_call(f"jaxconv_{op}", results)(a, b, **given)[0]
+    return jax.ffi.ffi_call(f"jaxconv_{op}", results)(a, b, *bias, **given)[0]
 
 
-X, W = jnp.ones((2, 8, 4), jnp.float32), jnp.ones((6, 4, 3), jnp.float32)
+X, W, Y = (jnp.ones(shape, jnp.float32) for shape in ((2, 8, 4), (6, 4, 3), (2, 6, 6)))
 
 
 def test_a_call_that_fits_is_computed():
     np.testing.assert_array_equal(raw("output", X, W, (2, 6, 6)), np.full((2, 6, 6), 12))
+    np.testing.assert_array_equal(raw("output", X, W, (2, 6, 6), bias=(jnp.arange(6.0),))[1, 2], 12 + np.arange(6))
 
 
 @pytest.mark.parametrize(
@@ -413,6 +450,17 @@ def test_a_call_that_fits_is_computed():
         ("at most 8 positions", {"mode": 4, "high": (9,), "result": (2, 15, 6)}),
         ("at most 5 positions", {"mode": 3, "low": (-3,), "high": (6,), "result": (2, 9, 6)}),
         ("bytes of scratch where", {"scratch": 0}),
+        ("one number for each of the 6 output channels", {"bias": (jnp.ones(5),)}),
+        ("one number for each of the 6 output channels", {"bias": (jnp.ones((6, 1)),)}),
+        ("must be of one dtype", {"bias": (jnp.ones(6, jnp.float16),)}),
+        ("4 arguments and 2 results", {"bias": (jnp.ones(6),) * 2}),
+        ("2 arguments and 3 results", {"of_bias": (jax.ShapeDtypeStruct((6,), jnp.float32),)}),
+        ("a bias, and x of", {"a": jnp.ones((2, 0, 4)), "low": (4,), "high": (4,), "bias": (jnp.ones(6),)}),
+        (
+            "one number for each of the 6 output channels",
+            {"op": "weight", "b": Y, "result": W.shape, "of_bias": (jax.ShapeDtypeStruct((7,), jnp.float32),)},
+        ),
+        ("3 arguments and 2 results", {"op": "input", "a": W, "b": Y, "result": X.shape, "bias": (jnp.ones(6),)}),
     ],
 )
 def test_a_call_that_does_not_fit_is_refused(words, arguments):
@@ -610,24 +658,26 @@ def test_arrays_divided_over_devices_stay_divided(name):
     x = rng.standard_normal((2 * count, 5, 6, 16)).astype("float32")
     w = rng.standard_normal((32, 16 // groups, 3, 3)).astype("float32")
 
-    def step(x, w, algorithm="native"):
-        conv = lambda x, w: jaxconv.conv2d(  # noqa: E731
-            x, w, None, 1, 1, 1, groups, padding_mode="circular", data_format="channels_last", algorithm=algorithm
+    b = rng.standard_normal(32).astype("float32")
+
+    def step(x, w, b, algorithm="native"):
+        conv = lambda x, w, b: jaxconv.conv2d(  # noqa: E731
+            x, w, b, 1, 1, 1, groups, padding_mode="circular", data_format="channels_last", algorithm=algorithm
         )
-        y, transpose = jax.vjp(conv, x, w)
+        y, transpose = jax.vjp(conv, x, w, b)
         return y, *transpose(y)
 
     xs, ws = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (x_axes, w_axes))
     xd, wd = jax.device_put(x, xs), jax.device_put(w, ws)
-    compiled = jax.jit(step).lower(xd, wd).compile()
+    compiled = jax.jit(step).lower(xd, wd, b).compile()
     text = compiled.as_text()
     for moved in ("all-gather(", "all-to-all(", "collective-permute("):
         assert moved not in text
     assert text.count("all-reduce(") == sums
     assert text.count('custom_call_target="jaxconv_') == 3
-    for a, e in zip(compiled(xd, wd), jax.jit(step, static_argnums=2)(x, w, "xla"), strict=True):
+    for a, e in zip(compiled(xd, wd, b), jax.jit(step, static_argnums=3)(x, w, b, "xla"), strict=True):
         assert relative_error(a, np.asarray(e, "float64")) < 2e-6
-    y, dx, dw = compiled.output_shardings
+    y, dx, dw, _ = compiled.output_shardings
     assert y.shard_shape((2 * count, 5, 6, 32))[0] == xs.shard_shape(x.shape)[0]
     assert dx.is_equivalent_to(xs, 4)
     assert dw.is_equivalent_to(ws, 4)

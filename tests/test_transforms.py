@@ -127,7 +127,14 @@ SAMPLES = {
     "pad symmetric": sample(jaxconv.pad, (2, 3, 4, 5), pad=(5, -1, 0, 3), mode="symmetric"),
 }
 every_sample = pytest.mark.parametrize("name", SAMPLES)
-CONVOLUTIONS = ("conv_general_dilated", "conv_output", "conv_input", "conv_weight")
+CONVOLUTIONS = (
+    "conv_general_dilated",
+    "conv_output",
+    "conv_output_bias",
+    "conv_input",
+    "conv_weight",
+    "conv_weight_bias",
+)
 
 
 def with_algorithm(name, algorithm):
@@ -250,6 +257,29 @@ def test_derivatives(name, algorithm):
         assert_close(a, b)
     for a, b in zip(rf, fr, strict=True):
         assert_close(a, b)
+
+
+@pytest.mark.parametrize("which", [(1,), (2,), (2, 0, 1)], ids=str)
+def test_derivatives_in_some_of_input_weight_and_bias(which):
+    """Of order 2 and in each subset: a weight's gradient without its bias', and the other way round."""
+    arrays = tuple(sample(jaxconv.conv2d, (2, 4, 5, 6), (6, 2, 3, 2), (6,)).arrays())
+
+    def second(algorithm):
+        def f(*arrays):
+            return jaxconv.conv2d(
+                *arrays, stride=(2, 1), padding=1, groups=2, padding_mode="circular", algorithm=algorithm
+            )
+
+        def of_gradients(*arrays):
+            gradients = jax.grad(lambda *a: (f(*a) ** 3).sum(), which)(*arrays)
+            return sum((g**2).sum() for g in gradients)
+
+        forward = jax.jvp(lambda *a: jax.jvp(f, a, arrays)[1], arrays, arrays)
+        alone = [lambda a, i=i: f(*arrays[:i], a, *arrays[i + 1 :]) for i in which]
+        transposed = [jax.linear_transpose(g, arrays[i])(forward[0]) for g, i in zip(alone, which, strict=True)]
+        return jax.grad(of_gradients, (0, 1, 2))(*arrays), forward, transposed
+
+    jax.tree.map(assert_close, *(jax.jit(functools.partial(second, a))() for a in ("auto", "xla")))
 
 
 @every_sample

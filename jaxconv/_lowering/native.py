@@ -21,9 +21,20 @@ def output(
     x: jax.Array, w: jax.Array, spec: ConvSpec, precision: Any = None, preferred_element_type: Any = None
 ) -> jax.Array:
     """The convolution of batched images `x` with `w`."""
+    return _output(x, w, (), spec, preferred_element_type)
+
+
+def output_bias(
+    x: jax.Array, w: jax.Array, b: jax.Array, spec: ConvSpec, precision: Any = None, preferred_element_type: Any = None
+) -> jax.Array:
+    """The convolution of batched images `x` with `w`, to which `b` is added while it is written."""
+    return _output(x, w, (b,), spec, preferred_element_type)
+
+
+def _output(x: jax.Array, w: jax.Array, bias: tuple[jax.Array, ...], spec: ConvSpec, dtype: Any) -> jax.Array:
     size = spec.output_size([x.shape[a] for a in spec.spatial_axes], w.shape[2:])
     y_shape = _like_images(x.shape[0], w.shape[0], size, spec)
-    return _call("output", x, w, spec, preferred_element_type, (x.shape, w.shape, y_shape), y_shape)
+    return _call("output", (x, w, *bias), spec, dtype, (x.shape, w.shape, y_shape), (y_shape,), len(bias))[0]
 
 
 def input(
@@ -35,7 +46,7 @@ def input(
     preferred_element_type: Any = None,
 ) -> jax.Array:
     """The transpose of `output` in x: the transposed convolution of `y` with `w`, an image of shape `x_shape`."""
-    return _call("input", w, y, spec, preferred_element_type, (x_shape, w.shape, y.shape), x_shape)
+    return _call("input", (w, y), spec, preferred_element_type, (x_shape, w.shape, y.shape), (x_shape,))[0]
 
 
 def weight(
@@ -47,23 +58,35 @@ def weight(
     preferred_element_type: Any = None,
 ) -> jax.Array:
     """The transpose of `output` in w: the correlation of `x` with `y`, a weight of shape `w_shape`."""
-    return _call("weight", x, y, spec, preferred_element_type, (x.shape, w_shape, y.shape), w_shape)
+    return _call("weight", (x, y), spec, preferred_element_type, (x.shape, w_shape, y.shape), (w_shape,))[0]
+
+
+def weight_bias(
+    x: jax.Array,
+    y: jax.Array,
+    spec: ConvSpec,
+    w_shape: Sequence[int],
+    precision: Any = None,
+    preferred_element_type: Any = None,
+) -> list[jax.Array]:
+    """The transpose of `output_bias` in (w, b): the weight, and the sums of `y`, which is read once for both."""
+    shapes = (x.shape, w_shape, y.shape)
+    return _call("weight", (x, y), spec, preferred_element_type, shapes, (w_shape, w_shape[:1]), 1)
 
 
 def _call(
     op: str,
-    a: jax.Array,
-    b: jax.Array,
+    arrays: tuple[jax.Array, ...],
     spec: ConvSpec,
     dtype: Any,
     shapes: tuple[Sequence[int], ...],
-    shape: Sequence[int],
-) -> jax.Array:
-    """The result of `op`, of `shape`; `shapes` are those of x, w and y."""
-    own = a.dtype if dtype is None else jnp.dtype(dtype)
+    results: tuple[Sequence[int], ...],
+    bias: int = 0,
+) -> list[jax.Array]:
+    """The results of `op`, of the shapes `results`; `shapes` are those of x, w and y, `bias` whether there is one."""
+    own = arrays[0].dtype if dtype is None else jnp.dtype(dtype)
     # Where padding repeats pixels, what it received is added to them in a second step: not in 16 bits.
     through = wide(own) if op == "input" and spec.padding_mode != "zeros" else own
-    a, b = a.astype(through), b.astype(through)
     low, high = zip(*spec.pads, strict=True)
     per_axis = {"strides": spec.strides, "low": low, "high": high, "dilations": spec.dilations}
     numbers = {
@@ -72,12 +95,14 @@ def _call(
         "channels_last": int(spec.data_format == "channels_last"),
     }
     listed = [n for values in (*shapes, *per_axis.values()) for n in values]
-    storage = _native.STORAGES.index(str(a.dtype))
-    scratch = _native.scratch_bytes(op, spec.rank, [*listed, *numbers.values(), storage])
-    results = (jax.ShapeDtypeStruct(tuple(shape), a.dtype), jax.ShapeDtypeStruct((scratch,), jnp.uint8))
+    storage = _native.STORAGES.index(str(through))
+    scratch = _native.scratch_bytes(op, spec.rank, [*listed, *numbers.values(), storage, bias])
+    like = [jax.ShapeDtypeStruct(tuple(shape), through) for shape in results]
     attributes = {name: np.asarray(values, np.int64) for name, values in per_axis.items()}
     attributes |= {name: np.int64(value) for name, value in numbers.items()}
-    return jax.ffi.ffi_call(_native.target(op), results)(a, b, **attributes)[0].astype(own)
+    call = jax.ffi.ffi_call(_native.target(op), (*like, jax.ShapeDtypeStruct((scratch,), jnp.uint8)))
+    *found, _ = call(*(a.astype(through) for a in arrays), **attributes)
+    return [a.astype(own) for a in found]
 
 
 def _like_images(batch: int, channels: int, size: Sequence[int], spec: ConvSpec) -> tuple[int, ...]:

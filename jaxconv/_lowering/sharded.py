@@ -24,11 +24,17 @@ import numpy as np
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxconv._lowering import native
+from jaxconv._lowering import native, xla
 from jaxconv._spec import ConvSpec
 
-# The arguments of each op, and its result.
-_ARRAYS = {"output": "xwy", "input": "wyx", "weight": "xyw"}
+# The arguments of each op, and its results; b is a bias.
+_ARRAYS = {
+    "output": ("xw", "y"),
+    "output_bias": ("xwb", "y"),
+    "input": ("wy", "x"),
+    "weight": ("xy", "w"),
+    "weight_bias": ("xy", "wb"),
+}
 
 
 def output(
@@ -36,10 +42,24 @@ def output(
 ) -> jax.Array:
     """The convolution of batched images `x` with `w`."""
 
-    def whole(x, w, spec=spec):
-        return native.output(x, w, spec, precision, preferred_element_type)
+    def part(x, w, spec, summed):
+        return _total(native.output(x, w, spec, precision, preferred_element_type), summed)
 
-    return _divided("output", whole, x, w, spec)
+    return _divided("output", part, (x, w), spec)
+
+
+def output_bias(
+    x: jax.Array, w: jax.Array, b: jax.Array, spec: ConvSpec, precision: Any = None, preferred_element_type: Any = None
+) -> jax.Array:
+    """The convolution of batched images `x` with `w`, and `b` added to it."""
+
+    def part(x, w, b, spec, summed):
+        if not summed:
+            return native.output_bias(x, w, b, spec, precision, preferred_element_type)
+        # The channels of x are divided: the bias belongs to none of the parts, but to their sum.
+        return xla.add_bias(_total(native.output(x, w, spec, precision, preferred_element_type), summed), b, spec)
+
+    return _divided("output_bias", part, (x, w, b), spec)
 
 
 def input(
@@ -52,12 +72,12 @@ def input(
 ) -> jax.Array:
     """The transpose of `output` in x: the transposed convolution of `y` with `w`, an image of shape `x_shape`."""
 
-    def whole(w, y, spec=spec):
+    def part(w, y, spec, summed):
         shape = list(x_shape)
         shape[0], shape[spec.channel_axis] = y.shape[0], w.shape[1] * spec.groups
-        return native.input(w, y, spec, tuple(shape), precision, preferred_element_type)
+        return _total(native.input(w, y, spec, tuple(shape), precision, preferred_element_type), summed)
 
-    return _divided("input", whole, w, y, spec)
+    return _divided("input", part, (w, y), spec)
 
 
 def weight(
@@ -70,12 +90,38 @@ def weight(
 ) -> jax.Array:
     """The transpose of `output` in w: the correlation of `x` with `y`, a weight of shape `w_shape`."""
 
-    def whole(x, y, spec=spec):
-        c = spec.channel_axis
-        shape = (y.shape[c], x.shape[c] // spec.groups, *w_shape[2:])
-        return native.weight(x, y, spec, shape, precision, preferred_element_type)
+    def part(x, y, spec, summed):
+        shape = _weight_shape(x, y, spec, w_shape)
+        return _total(native.weight(x, y, spec, shape, precision, preferred_element_type), summed)
 
-    return _divided("weight", whole, x, y, spec)
+    return _divided("weight", part, (x, y), spec)
+
+
+def weight_bias(
+    x: jax.Array,
+    y: jax.Array,
+    spec: ConvSpec,
+    w_shape: Sequence[int],
+    precision: Any = None,
+    preferred_element_type: Any = None,
+) -> list[jax.Array]:
+    """The transpose of `output_bias` in (w, b): the weight, and the sums of `y`."""
+
+    def part(x, y, spec, summed):
+        shape = _weight_shape(x, y, spec, w_shape)
+        return _total(native.weight_bias(x, y, spec, shape, precision, preferred_element_type), summed)
+
+    return _divided("weight_bias", part, (x, y), spec)
+
+
+def _weight_shape(x: jax.Array, y: jax.Array, spec: ConvSpec, w_shape: Sequence[int]) -> tuple[int, ...]:
+    c = spec.channel_axis
+    return (y.shape[c], x.shape[c] // spec.groups, *w_shape[2:])
+
+
+def _total(parts: Any, summed: Sequence[str]) -> Any:
+    """The sum of what each device has, over the axes of the mesh that are summed over."""
+    return jax.lax.psum(parts, summed) if summed else parts
 
 
 def spread(ctx: Any) -> tuple[Any, str]:
@@ -104,79 +150,81 @@ def spread(ctx: Any) -> tuple[Any, str]:
     return ctx.replace(module_context=ctx.module_context.replace(axis_context=axes)), "several"
 
 
-def _divided(op: str, whole, a: jax.Array, b: jax.Array, spec: ConvSpec) -> jax.Array:
-    """`whole(a, b)`, computed in parts where the arrays are divided among devices."""
+def _divided(op: str, part, arrays: tuple[jax.Array, ...], spec: ConvSpec) -> Any:
+    """`part` of the arrays, computed in parts where they are divided among devices."""
     # Shardy's rule in words, each axis with a name: those that cannot be divided have names of their own.
-    arrays = _ARRAYS[op]
+    arguments, results = _ARRAYS[op]
     axes = _axes(spec)
     names = {n: [axis or f"{n}{i}" for i, axis in enumerate(axes[n])] for n in axes}
     undivided = {f"{n}{i}" for n in axes for i, axis in enumerate(axes[n]) if axis is None}
-    sizes = {}
+    sizes: dict[str, Any] = {}
     if spec.groups > 1:
         # A channel is one of a group's: (g i) and (g o) in the notation of the rule, which knows no axis of size 1
         # within another, and wants the sizes of those that are nowhere alone.
         c = spec.channel_axis
-        x, w, y = {"output": (a, b, None), "input": (None, a, b), "weight": (a, None, b)}[op]
-        per_in = x.shape[c] // spec.groups if w is None else w.shape[1]
-        per_out = (y.shape[c] if w is None else w.shape[0]) // spec.groups
+        given = dict(zip(arguments, arrays, strict=True))
+        per_in = given["w"].shape[1] if "w" in given else given["x"].shape[c] // spec.groups
+        per_out = (given["w"].shape[0] if "w" in given else given["y"].shape[c]) // spec.groups
         names["x"][c] = "(g i)" if per_in > 1 else "g"
         names["w"][:2] = ["(g o)" if per_out > 1 else "g", "i"]
-        names["y"][c] = names["w"][0]
+        names["y"][c] = names["b"][0] = names["w"][0]
         undivided |= {"i", "o"}
         sizes = {"o": per_out} if per_out > 1 else {}
         sizes |= {"g": spec.groups} if per_in > 1 and per_out > 1 else {}
-    first, second, result = (" ".join(names[n]) for n in arrays)
-    rule = f"{first}, {second} -> {result}"
+    rule = " -> ".join(", ".join(" ".join(names[n]) for n in side) for side in (arguments, results))
     in_order = list(dict.fromkeys(re.findall(r"\w+", rule)))  # as Shardy wants them listed
-    shared = {axis for n in arrays[:2] for axis in axes[n] if axis}
-    summed = shared - set(axes[arrays[2]])
+    shared = {axis for n in arguments for axis in axes[n] if axis}
+    summed = shared - set(axes[results[0]])
 
-    divided = custom_partitioning(lambda a, b: whole(a, b))
+    divided = custom_partitioning(lambda *arrays: part(*arrays, spec=spec, summed=()))
     divided.def_partition(
-        partial(_partition, op, whole, spec),
+        partial(_partition, op, part, spec),
         sharding_rule=rule,
         reduction_factors=tuple(f for f in in_order if f in summed),
         need_replication_factors=tuple(f for f in in_order if f in undivided),
         **sizes,
     )
-    return divided(a, b)
+    return divided(*arrays)
 
 
 def _axes(spec: ConvSpec) -> Mapping[str, list[str | None]]:
-    """What each axis of x, w and y is called that can be divided; None where it cannot."""
+    """What each axis of x, w, y and b is called that can be divided; None where it cannot."""
     grouped = spec.groups > 1
     images = [None] * (spec.rank + 2)
     x, y = ["n", *images[1:]], ["n", *images[1:]]
     x[spec.channel_axis], y[spec.channel_axis] = ("g", "g") if grouped else ("i", "o")
-    return {"x": x, "w": ["g", None, *images[2:]] if grouped else ["o", "i", *images[2:]], "y": y}
+    w = ["g", None, *images[2:]] if grouped else ["o", "i", *images[2:]]
+    return {"x": x, "w": w, "y": y, "b": w[:1]}
 
 
-def _partition(op: str, whole, spec: ConvSpec, mesh: Mesh, arguments, result):
+def _partition(op: str, part, spec: ConvSpec, mesh: Mesh, arguments, result):
     """What XLA's partitioner asks: the function of the parts, and which parts it takes and gives."""
-    arrays = dict(zip(_ARRAYS[op], (*arguments, result), strict=True))
+    results = result if isinstance(result, Sequence) else (result,)
+    order = "".join(_ARRAYS[op])
+    arrays = dict(zip(order, (*arguments, *results), strict=True))
     axes = _axes(spec)
-    devices = list(result.sharding.devices_indices_map((0,) * len(result.shape)))  # in the program's order
+    devices = list(results[0].sharding.devices_indices_map((0,) * len(results[0].shape)))  # in the program's order
     parts = {}
-    for n in reversed(_ARRAYS[op]):  # what the result asks for comes first
+    for n in reversed(order):  # what the result asks for comes first
         found = _parts(arrays[n], devices)
         for axis, parts_of_axis in zip(axes[n], found, strict=True):
             size = spec.groups if axis == "g" else arrays[n].shape[axes[n].index(axis)]
             if axis and parts_of_axis is not None and size % (parts_of_axis.max() + 1) == 0:
                 parts.setdefault(axis, parts_of_axis)
     mesh, of = _mesh(devices, parts)
-    shardings = [
-        NamedSharding(mesh, PartitionSpec(*(of.get(axis) if axis else None for axis in axes[n]))) for n in _ARRAYS[op]
-    ]
-    summed = [name for axis in of if axis not in axes[_ARRAYS[op][2]] for name in of[axis]]
-    groups = spec.groups // math.prod(mesh.shape[name] for name in of.get("g", ()))
+    shardings = {
+        n: NamedSharding(mesh, PartitionSpec(*(of.get(axis) if axis else None for axis in axes[n]))) for n in order
+    }
+    summed = [name for axis in of if axis not in axes[_ARRAYS[op][1][0]] for name in of[axis]]
+    own = replace(spec, groups=spec.groups // math.prod(mesh.shape[name] for name in of.get("g", ())))
 
-    def part(a, b):
+    def of_one(*arrays):
         # The mesh that the program may have been written under is not this one: a sum that named it would be refused.
         with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
-            partial_sum = whole(a, b, spec=replace(spec, groups=groups))
-            return jax.lax.psum(partial_sum, summed) if summed else partial_sum
+            return part(*arrays, spec=own, summed=summed)
 
-    return mesh, part, shardings[2], tuple(shardings[:2])
+    of_arguments, of_results = (tuple(shardings[n] for n in side) for side in _ARRAYS[op])
+    return mesh, of_one, jax.tree.unflatten(jax.tree.structure(result), of_results), of_arguments
 
 
 def _parts(array: Any, devices: Sequence[Any]) -> list[np.ndarray | None]:

@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from jaxconv import _padding
+from jaxconv._arrays import wide
 from jaxconv._spec import ConvSpec, is_static
 
 
@@ -121,6 +123,18 @@ def weight(
         precision=precision,
         preferred_element_type=preferred_element_type,
     )
+
+
+def add_bias(y: jax.Array, b: jax.Array, spec: ConvSpec) -> jax.Array:
+    """`y` + `b` along the channels. The gradient of b is a long sum, so 16-bit floats are widened for it."""
+    shape = [1] * y.ndim
+    shape[spec.channel_axis] = b.size
+    return (y.astype(wide(y.dtype)) + b.astype(wide(y.dtype)).reshape(shape)).astype(y.dtype)
+
+
+def sum_to_bias(y: jax.Array, spec: ConvSpec) -> jax.Array:
+    """The transpose of `add_bias` in b: the sums of `y` over all but the channels, not in 16 bits."""
+    return jnp.sum(y.astype(wide(y.dtype)), [axis for axis in range(y.ndim) if axis != spec.channel_axis])
 
 
 def padded_shape(x_shape: Sequence[int], spec: ConvSpec) -> tuple[int, ...]:

@@ -81,6 +81,7 @@ std::string parse(Op op, const Request& r, Problem* p, Work* work) {
   if (r.mode < 0 || r.mode > static_cast<int64_t>(Mode::symmetric)) return "mode " + std::to_string(r.mode);
   if (r.groups < 1) return "groups " + std::to_string(r.groups);
   if (r.channels_last != 0 && r.channels_last != 1) return "channels_last " + std::to_string(r.channels_last);
+  if (r.bias != 0 && (r.bias != 1 || op == Op::input)) return "bias " + std::to_string(r.bias);
 
   const struct {
     const char* name;
@@ -102,6 +103,7 @@ std::string parse(Op op, const Request& r, Problem* p, Work* work) {
   p->channels_last = r.channels_last != 0;
   p->storage = r.storage;
   p->groups = r.groups;
+  p->bias = r.bias != 0;
   p->batch = r.x.values[0];
   p->in_channels = r.x.values[channel];
   p->out_channels = r.w.values[0];
@@ -116,6 +118,10 @@ std::string parse(Op op, const Request& r, Problem* p, Work* work) {
 
   const int result = op == Op::output ? 2 : op == Op::input ? 0 : 1;
   *work = count[result] == 0 ? Work::none : count[0] == 0 || count[1] == 0 || count[2] == 0 ? Work::zeros : Work::some;
+  if (p->bias && count[2] != 0 && *work != Work::some) {
+    return "y of shape " + numbers(r.y) + " has a bias, and x of " + numbers(r.x) + " or w of " + numbers(r.w) +
+           " nothing else";
+  }
   if (*work != Work::some) return "";
 
   for (int64_t i = 0; i < 3; ++i) {

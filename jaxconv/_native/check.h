@@ -17,6 +17,7 @@ struct Request {
   Numbers strides, low, high, dilations;
   int64_t groups, mode, channels_last;
   Storage storage;
+  int64_t bias;
 };
 
 // What an op comes to where some array has no elements.

@@ -26,10 +26,11 @@ constexpr int64_t kStripBytes = 192 << 10;
 
 // -- the two kernels ---------------------------------------------------------------------------------------------
 
-// out[p] (+)= sum over the runs of source[p] w, for P positions and V vectors of channels, `n` of them wanted.
+// out[p] = base[p] + sum over the runs of source[p] w, for P positions and V vectors of channels, `n` of them wanted.
+// Nothing is added where `base` is null.
 template <int P, int V>
 void dense_tile(const float* source, int64_t step, const Run* runs, int64_t count, const float* w, int64_t wide,
-                float* out, int64_t pitch, int64_t n, bool add) {
+                float* out, int64_t pitch, int64_t n, const float* base, int64_t base_pitch) {
   Vec sum[P][V] = {}, total[P][V] = {};
   for (int64_t r = 0, terms = 0; r < count; ++r) {
     const float* a = source + runs[r].strip;
@@ -59,9 +60,10 @@ void dense_tile(const float* source, int64_t step, const Run* runs, int64_t coun
   for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) {
-      float* to = out + p * pitch + v * kLanes;
+      const int64_t lane = v * kLanes;
       const Vec whole = total[p][v] + sum[p][v];
-      store_first(to, add ? load_first(to, n - v * kLanes) + whole : whole, n - v * kLanes);
+      store_first(out + p * pitch + lane, base ? load_first(base + p * base_pitch + lane, n - lane) + whole : whole,
+                  n - lane);
     }
   }
 }
@@ -99,7 +101,7 @@ void dense_weight_tile(const float* source, int64_t source_row, int64_t source_s
 }
 
 using DenseTile = void (*)(const float*, int64_t, const Run*, int64_t, const float*, int64_t, float*, int64_t, int64_t,
-                           bool);
+                           const float*, int64_t);
 using DenseWeightTile = void (*)(const float*, int64_t, int64_t, const float*, int64_t, int64_t, int64_t, int64_t,
                                  float*, int64_t);
 
@@ -180,11 +182,12 @@ bool readable(const View<const float>& source, const Pass& pass) {
          reads_in_order(pass.axis[2]);
 }
 
-// One pass over all images and groups. Where `add`, to what the target holds; then a piece of work is a whole image,
-// since different positions of the pass may be the same of the target.
+// One pass over all images and groups, and the bias, packed as the kernel is, where it is not null. Where `add`, to
+// what the target holds; then a piece of work is a whole image, since different positions of the pass may be the same
+// of the target.
 template <class T>
 void dense_pass(const Problem& p, const View<const T>& source, const View<T>& target, const Pass& pass,
-                const Blocks& blocks, const float* packed, bool add, Parallel* threads) {
+                const Blocks& blocks, const float* packed, const float* bias, bool add, Parallel* threads) {
   const Axis &deep = pass.axis[0], &high = pass.axis[1], &wide = pass.axis[2];
   if (deep.count == 0 || high.count == 0 || wide.count == 0) return;
   const bool direct_source = readable(source, pass);
@@ -241,6 +244,7 @@ void dense_pass(const Problem& p, const View<const T>& source, const View<T>& ta
         for (int64_t t = begin; t < end; ++t) {
           const int64_t padded = blocks.wide(t), wanted = direct_target ? blocks.targets(t) : padded;
           const float* w = packed + group * blocks.floats() + blocks.begin(s, t);
+          const float* start = bias ? bias + group * round_up(blocks.target, kBlock) + t * kTargetChannels : nullptr;
           const int64_t count = make_runs(runs, strip, pass, p, some, padded);
           const int64_t vectors = padded / kLanes, tiles = up(vectors, kTileVectors);
           for (int64_t tile = 0; tile < tiles; ++tile) {
@@ -254,9 +258,14 @@ void dense_pass(const Problem& p, const View<const T>& source, const View<T>& ta
               for (int64_t i = 0; i < position_tiles; ++i) {
                 const int64_t q = part(width, position_tiles, i);
                 const int64_t q_end = part(width, position_tiles, i + 1);
+                float* out = row + q * to_position;
+                const bool more = s > 0 || (direct_target && add);
                 kDenseTiles[v_end - v][q_end - q](from + q * wide.step * strip.position, wide.step * strip.position,
-                                                  runs, count, w + lane, padded, row + q * to_position, to_position,
-                                                  wanted - lane, s > 0 || (direct_target && add));
+                                                  runs, count, w + lane, padded, out, to_position, wanted - lane,
+                                                  more    ? out
+                                                  : start ? start + lane
+                                                          : nullptr,
+                                                  more ? to_position : 0);
               }
             }
           }
@@ -287,6 +296,42 @@ void add_slots(float* out, const float* sums, int64_t n, int64_t slots, int64_t 
 // A sum over fewer positions of a row than this is not worth a slot.
 constexpr int64_t kFewPositions = 64;
 
+// total[c] += sum over `rows` rows of `width` positions of y[c], for n channels.
+void add_positions(const float* y, int64_t row, int64_t step, int64_t rows, int64_t width, int64_t n, float* total) {
+  constexpr int64_t kChains = 4;  // that do not wait for each other
+  for (int64_t lane = 0; lane < n; lane += kLanes) {
+    Vec whole = {};
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t i = 0; i < width;) {
+        const float* from = y + r * row + i * step + lane;
+        const int64_t some = least(width - i, kChains * kTerms);
+        Vec sum[kChains] = {};
+        int64_t k = 0;
+        for (; k + kChains <= some; k += kChains) {
+#pragma GCC unroll 4
+          for (int64_t chain = 0; chain < kChains; ++chain)
+            sum[chain] += load_first(from + (k + chain) * step, n - lane);
+        }
+        for (; k < some; ++k) sum[0] += load_first(from + k * step, n - lane);
+        whole += (sum[0] + sum[1]) + (sum[2] + sum[3]);
+        i += some;
+      }
+    }
+    store_first(total + lane, load_first(total + lane, n - lane) + whole, n - lane);
+  }
+}
+
+// The sums of y in one slot, of the block t of the channels of a group, where the gradient of a bias is wanted: they
+// are taken with the first block of channels of x. Null for the others.
+float* bias_sums(float* bias, const Problem& p, const Blocks& blocks, int64_t slot, int64_t group, int64_t s,
+                 int64_t t) {
+  if (bias == nullptr || s != 0) return nullptr;
+  const int64_t each = round_up(blocks.target, kBlock);
+  float* sums = bias + (slot * p.groups + group) * each + t * kTargetChannels;
+  std::memset(sums, 0, blocks.wide(t) * sizeof(float));
+  return sums;
+}
+
 // How many sums are taken apart and added at the end, so that there is work for all threads where a kernel is small.
 // It depends on the problem alone: so does the order of the additions, and with it the result.
 int64_t most_slots(int64_t tiles) { return up(16, tiles); }
@@ -296,9 +341,10 @@ int64_t gradient_slots(const Problem& p, const Blocks& blocks) {
   return least(most_slots(tiles), p.batch * p.y_size[0] * p.y_size[1] * up(p.y_size[2], kFewPositions));
 }
 
+// The gradient, and where `bias` is not null the sums of y in each slot, packed as a bias is.
 template <class T>
 void dense_weight(const Problem& p, const View<const T>& x, const View<const T>& y, const Pass& pass,
-                  const Blocks& blocks, T* w, float* sums, Parallel* threads) {
+                  const Blocks& blocks, T* w, float* bias, float* sums, Parallel* threads) {
   const int64_t tiles = p.groups * blocks.source_blocks * blocks.target_blocks, slots = gradient_slots(p, blocks);
   const int64_t per_group = blocks.floats();
   const Axis &high = pass.axis[1], &wide = pass.axis[2];
@@ -323,6 +369,7 @@ void dense_weight(const Problem& p, const View<const T>& x, const View<const T>&
     const int64_t y_channel = group * blocks.target + t * kTargetChannels;
     const bool direct = as_float(y.data) != nullptr && y.channel == 1 && blocks.targets(t) == padded;
     Run* runs = scratch.runs.get<Run>(blocks.taps);
+    float* of_bias = bias_sums(bias, p, blocks, slot, group, s, t);
 
     for (int64_t piece = part(pieces, slots, slot); piece < part(pieces, slots, slot + 1); ++piece) {
       const auto [image, first, rows, width] = piece_of(c, pass, piece);
@@ -342,6 +389,7 @@ void dense_weight(const Problem& p, const View<const T>& x, const View<const T>&
         }
         grad = copied, grad_row = width * padded, grad_step = padded;
       }
+      if (of_bias != nullptr) add_positions(grad, grad_row, grad_step, rows, width, blocks.targets(t), of_bias);
       const int64_t vectors = padded / kLanes, vector_tiles = up(vectors, kTileVectors);
       for (int64_t tile = 0; tile < vector_tiles; ++tile) {
         const int64_t v = part(vectors, vector_tiles, tile), v_end = part(vectors, vector_tiles, tile + 1);

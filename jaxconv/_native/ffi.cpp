@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cstring>
 #include <exception>
+#include <stdexcept>
 #include <string>
 
 #include "check.h"
@@ -53,48 +54,76 @@ void prefer_huge_pages(void* data, int64_t bytes) {
 #endif
 }
 
+template <class T>
+T taken(ffi::ErrorOr<T> value) {
+  if (value.has_error()) throw std::invalid_argument(value.error().message());
+  return *value;
+}
+
+void fill_with_zeros(ffi::AnyBuffer buffer) {
+  if (buffer.size_bytes() > 0) std::memset(buffer.untyped_data(), 0, buffer.size_bytes());
+}
+
+// The arguments of an op are two arrays, and a bias after them where `output` has one; the results are an array, the
+// gradient of a bias where `weight` has one, and the scratch.
 template <Op op>
-ffi::Error run(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::AnyBuffer b, ffi::Result<ffi::AnyBuffer> result,
-               ffi::Result<ffi::Buffer<ffi::DataType::U8>> scratch, Numbers strides, Numbers low, Numbers high,
-               Numbers dilations, int64_t groups, int64_t mode, int64_t channels_last) try {
+ffi::Error run(ffi::ThreadPool pool, ffi::RemainingArgs arguments, ffi::RemainingRets results, Numbers strides,
+               Numbers low, Numbers high, Numbers dilations, int64_t groups, int64_t mode, int64_t channels_last) try {
   const Isa* isa = chosen.load(std::memory_order_acquire);
   if (isa == nullptr) return ffi::Error::Internal("jaxconv: no instruction set was chosen");
+  const bool of_output = op == Op::output && arguments.size() == 3, of_weight = op == Op::weight && results.size() == 3;
+  if (arguments.size() != 2u + of_output || results.size() != 2u + of_weight) {
+    return ffi::Error::InvalidArgument("jaxconv: " + std::to_string(arguments.size()) + " arguments and " +
+                                       std::to_string(results.size()) + " results");
+  }
+  auto argument = [&](int i) { return taken(arguments.get<ffi::AnyBuffer>(i)); };
+  auto result_at = [&](int i) { return *taken(results.get<ffi::AnyBuffer>(i)); };
+  const ffi::AnyBuffer a = argument(0), b = argument(1), result = result_at(0), scratch = result_at(1 + of_weight);
+  const bool has_bias = of_output || of_weight;
+  const ffi::AnyBuffer bias = of_output ? argument(2) : result_at(of_weight ? 1 : 0);
   Storage storage;
   if (!storage_of(a.element_type(), &storage) || b.element_type() != a.element_type() ||
-      result->element_type() != a.element_type()) {
+      result.element_type() != a.element_type() || (has_bias && bias.element_type() != a.element_type())) {
     return ffi::Error::InvalidArgument("jaxconv: arrays must be of one dtype, float32, bfloat16 or float16");
   }
-  const Numbers first = a.dimensions(), second = b.dimensions(), third = result->dimensions();
+  const Numbers first = a.dimensions(), second = b.dimensions(), third = result.dimensions();
   const Numbers x = op == Op::input ? third : first;
   const Numbers w = op == Op::output ? second : op == Op::input ? first : third;
   const Numbers y = op == Op::output ? third : second;
   const Request request{view(x),         view(w), view(y), view(strides), view(low), view(high),
-                        view(dilations), groups,  mode,    channels_last, storage};
+                        view(dilations), groups,  mode,    channels_last, storage,   has_bias};
   Problem problem;
   Work work;
   const std::string refusal = parse(op, request, &problem, &work);
   if (!refusal.empty()) return ffi::Error::InvalidArgument("jaxconv: " + refusal);
-  if (work == Work::none) return ffi::Error::Success();
-  if (work == Work::zeros) {
-    std::memset(result->untyped_data(), 0, result->size_bytes());
+  if (has_bias && (bias.dimensions().size() != 1 || bias.dimensions()[0] != problem.out_channels)) {
+    return ffi::Error::InvalidArgument("jaxconv: a bias must have one number for each of the " +
+                                       std::to_string(problem.out_channels) + " output channels");
+  }
+  if (work != Work::some) {
+    fill_with_zeros(result);
+    if (of_weight) fill_with_zeros(bias);
     return ffi::Error::Success();
   }
 
-  const uintptr_t address = reinterpret_cast<uintptr_t>(scratch->typed_data());
+  const uintptr_t address = reinterpret_cast<uintptr_t>(scratch.untyped_data());
   const uintptr_t aligned = (address + kAlignment - 1) / kAlignment * kAlignment;
-  const int64_t given = static_cast<int64_t>(scratch->element_count()) - static_cast<int64_t>(aligned - address);
+  const int64_t given = static_cast<int64_t>(scratch.size_bytes()) - static_cast<int64_t>(aligned - address);
   if (given < scratch_bytes(op, problem)) {
     return ffi::Error::InvalidArgument("jaxconv: " + std::to_string(given) + " bytes of scratch where " +
                                        std::to_string(scratch_bytes(op, problem)) + " are needed");
   }
 
-  prefer_huge_pages(result->untyped_data(), static_cast<int64_t>(result->size_bytes()));
+  prefer_huge_pages(result.untyped_data(), static_cast<int64_t>(result.size_bytes()));
   Helped threads(pool.num_threads(), [&pool](std::function<void()> f) { pool.Schedule(std::move(f)); });
-  const auto kernel = op == Op::output  ? isa->kernels->output
-                      : op == Op::input ? isa->kernels->input
-                                        : isa->kernels->weight;
-  kernel(problem, a.untyped_data(), b.untyped_data(), result->untyped_data(), reinterpret_cast<void*>(aligned),
-         &threads);
+  const void *from = a.untyped_data(), *other = b.untyped_data();
+  void *to = result.untyped_data(), *space = reinterpret_cast<void*>(aligned);
+  void* beside = has_bias ? bias.untyped_data() : nullptr;
+  switch (op) {
+    case Op::output: isa->kernels->output(problem, from, other, beside, to, space, &threads); break;
+    case Op::input: isa->kernels->input(problem, from, other, to, space, &threads); break;
+    case Op::weight: isa->kernels->weight(problem, from, other, to, beside, space, &threads); break;
+  }
   return ffi::Error::Success();
 } catch (const std::exception& error) {
   return ffi::Error::Internal(std::string("jaxconv: ") + error.what());
@@ -108,10 +137,8 @@ ffi::Error run(ffi::ThreadPool pool, ffi::AnyBuffer a, ffi::AnyBuffer b, ffi::Re
   XLA_FFI_DEFINE_HANDLER_SYMBOL(name, jaxconv::run<op>,                               \
                                 xla::ffi::Ffi::Bind()                                 \
                                     .Ctx<xla::ffi::ThreadPool>()                      \
-                                    .Arg<xla::ffi::AnyBuffer>()                       \
-                                    .Arg<xla::ffi::AnyBuffer>()                       \
-                                    .Ret<xla::ffi::AnyBuffer>()                       \
-                                    .Ret<xla::ffi::Buffer<xla::ffi::DataType::U8>>()  \
+                                    .RemainingArgs()                                  \
+                                    .RemainingRets()                                  \
                                     .Attr<xla::ffi::Span<const int64_t>>("strides")   \
                                     .Attr<xla::ffi::Span<const int64_t>>("low")       \
                                     .Attr<xla::ffi::Span<const int64_t>>("high")      \
@@ -125,7 +152,7 @@ JAXCONV_HANDLER(jaxconv_input, jaxconv::Op::input);
 JAXCONV_HANDLER(jaxconv_weight, jaxconv::Op::weight);
 
 // How many bytes of scratch a call must bring, or -1 where it would be refused. `numbers` holds the shapes of x, w and
-// y, then strides, low, high and dilations, then groups, mode, channels_last and storage.
+// y, then strides, low, high and dilations, then groups, mode, channels_last, storage and whether there is a bias.
 JAXCONV_EXPORT int64_t jaxconv_scratch_bytes(int64_t op, int64_t rank, const int64_t* numbers) {
   using namespace jaxconv;
   if (op < 0 || op > 2 || rank < 1 || rank > 3) return -1;
@@ -139,7 +166,8 @@ JAXCONV_EXPORT int64_t jaxconv_scratch_bytes(int64_t op, int64_t rank, const int
   for (auto* given : {&request.strides, &request.low, &request.high, &request.dilations}) *given = take(rank);
   for (auto* number : {&request.groups, &request.mode, &request.channels_last}) *number = *numbers++;
   if (*numbers < 0 || *numbers > 2) return -1;
-  request.storage = static_cast<Storage>(*numbers);
+  request.storage = static_cast<Storage>(*numbers++);
+  request.bias = *numbers;
   Problem problem;
   Work work;
   if (!parse(static_cast<Op>(op), request, &problem, &work).empty()) return -1;

@@ -17,8 +17,9 @@ namespace {
 struct Kernel {
   Weights weights;
   float* packed;
-  float* sum;    // where it is packed for the sum itself
-  bool has_sum;  // whether it is
+  float* sum;         // where it is packed for the sum itself
+  bool has_sum;       // whether it is
+  const float* bias;  // packed too; null where there is none
 };
 
 template <class T>
@@ -53,7 +54,7 @@ Kernel make_kernel(const Plan& plan, const void* w, bool transposed, void* scrat
       for (int64_t c = 0; c < blocks.source; ++c) pack_winograd<T>(weights, blocks, group, t, c, out);
     });
   }
-  return {weights, packed, packed + plan.sum_at, false};
+  return {weights, packed, packed + plan.sum_at, false, nullptr};
 }
 
 template <class T>
@@ -62,14 +63,17 @@ void run_pass(const Plan& plan, const View<const T>& source, const View<T>& targ
   switch (plan.form) {
     case Form::winograd:
       // What is added comes from margins, which are thin.
-      if (!add && winograd_pass(plan.problem, source, target, pass, plan.winograd, kernel->packed, threads)) return;
+      if (!add &&
+          winograd_pass(plan.problem, source, target, pass, plan.winograd, kernel->packed, kernel->bias, threads))
+        return;
       [[fallthrough]];
     case Form::dense:
       pack_sum<T>(plan, kernel, threads);
-      return dense_pass(plan.problem, source, target, pass, plan.blocks, kernel->sum, add, threads);
-    case Form::lanes: return lanes_pass(plan.problem, source, target, pass, plan.groups, kernel->packed, add, threads);
+      return dense_pass(plan.problem, source, target, pass, plan.blocks, kernel->sum, kernel->bias, add, threads);
+    case Form::lanes:
+      return lanes_pass(plan.problem, source, target, pass, plan.groups, kernel->packed, kernel->bias, add, threads);
     case Form::planar:
-      return planar_pass(plan.problem, source, target, pass, plan.blocks, kernel->weights, add, threads);
+      return planar_pass(plan.problem, source, target, pass, plan.blocks, kernel->weights, kernel->bias, add, threads);
   }
 }
 
@@ -79,11 +83,34 @@ Pass forward_pass(const Problem& p, Arena* arena) {
   return pass;
 }
 
+// The channels of a group of a packed bias, and how many floats it takes: see Plan::bias_at.
+struct BiasLayout {
+  int64_t groups, channels, pitch;
+  explicit BiasLayout(const Plan& plan)
+      : groups(plan.form == Form::lanes ? 1 : plan.problem.groups),
+        channels(plan.problem.out_channels / groups),
+        pitch(bias_floats(plan) / groups) {}
+};
+
 template <class T>
-void output(const Problem& original, const void* x, const void* w, void* y, void* scratch, Parallel* threads) {
+const float* pack_bias(const Plan& plan, const void* b, void* scratch) {
+  float* packed = static_cast<float*>(scratch) + plan.bias_at;
+  const BiasLayout layout(plan);
+  for (int64_t g = 0; g < layout.groups; ++g) {
+    float* to = packed + g * layout.pitch;
+    copy(to, static_cast<const T*>(b) + g * layout.channels, layout.channels);
+    std::memset(to + layout.channels, 0, (layout.pitch - layout.channels) * sizeof(float));
+  }
+  return packed;
+}
+
+template <class T>
+void output(const Problem& original, const void* x, const void* w, const void* b, void* y, void* scratch,
+            Parallel* threads) {
   const Plan plan = make_plan(Op::output, original);
   const Problem& p = plan.problem;
   Kernel kernel = make_kernel<T>(plan, w, false, scratch, threads);
+  if (p.bias) kernel.bias = pack_bias<T>(plan, b, scratch);
   Arena arena;
   const Pass pass = forward_pass(p, &arena);
   run_pass(plan, images(static_cast<const T*>(x), p.in_channels, p.x_size, p.channels_last),
@@ -137,8 +164,21 @@ void input(const Problem& original, const void* w, const void* y_data, void* x_d
   }
 }
 
+// The sums of y, from those of each slot.
 template <class T>
-void weight(const Problem& original, const void* x_data, const void* y_data, void* w, void* scratch,
+void write_bias(const Plan& plan, const float* sums, T* b) {
+  const BiasLayout layout(plan);
+  for (int64_t g = 0; g < layout.groups; ++g) {
+    for (int64_t c = 0; c < layout.channels; c += kBlock) {
+      float total[kBlock];
+      add_slots(total, sums + g * layout.pitch + c, kBlock, plan.slots, bias_floats(plan));
+      for (int64_t i = 0; i < least(kBlock, layout.channels - c); ++i) write(b + g * layout.channels + c + i, total[i]);
+    }
+  }
+}
+
+template <class T>
+void weight(const Problem& original, const void* x_data, const void* y_data, void* w, void* b, void* scratch,
             Parallel* threads) {
   const Plan plan = make_plan(Op::weight, original);
   const Problem& p = plan.problem;
@@ -148,19 +188,25 @@ void weight(const Problem& original, const void* x_data, const void* y_data, voi
   Arena arena;
   const Pass pass = forward_pass(p, &arena);
   T* result = static_cast<T*>(w);
-  if (plan.form == Form::lanes) return lanes_weight(p, x, y, pass, plan.groups, result, sums, threads);
-  if (plan.form == Form::winograd && winograd_weight(p, x, y, pass, plan.winograd, result, sums, threads)) return;
-  dense_weight(p, x, y, pass, plan.blocks, result, sums + plan.sum_at, threads);
+  float* bias = p.bias ? sums + plan.bias_at : nullptr;
+  if (plan.form == Form::lanes) {
+    lanes_weight(p, x, y, pass, plan.groups, result, bias, sums, threads);
+  } else if (plan.form != Form::winograd ||
+             !winograd_weight(p, x, y, pass, plan.winograd, result, bias, sums, threads)) {
+    dense_weight(p, x, y, pass, plan.blocks, result, bias, sums + plan.sum_at, threads);
+  }
+  if (p.bias) write_bias(plan, bias, static_cast<T*>(b));
 }
 
 // The same op for each storage type.
-#define JAXCONV_DISPATCH(op)                                                                                \
-  void dispatch_##op(const Problem& p, const void* a, const void* b, void* c, void* scratch, Parallel* t) { \
-    switch (p.storage) {                                                                                    \
-      case Storage::float32: return op<float>(p, a, b, c, scratch, t);                                      \
-      case Storage::bfloat16: return op<BFloat16>(p, a, b, c, scratch, t);                                  \
-      case Storage::float16: return op<_Float16>(p, a, b, c, scratch, t);                                   \
-    }                                                                                                       \
+#define JAXCONV_DISPATCH(op)                                     \
+  template <class... Arrays>                                     \
+  void dispatch_##op(const Problem& p, Arrays... arrays) {       \
+    switch (p.storage) {                                         \
+      case Storage::float32: return op<float>(p, arrays...);     \
+      case Storage::bfloat16: return op<BFloat16>(p, arrays...); \
+      case Storage::float16: return op<_Float16>(p, arrays...);  \
+    }                                                            \
   }
 JAXCONV_DISPATCH(output)
 JAXCONV_DISPATCH(input)

@@ -21,10 +21,11 @@ struct Groups {
   int64_t met(int64_t lane, int64_t e) const { return lane / target * source + e; }
 };
 
-// out[p] (+)= sum over the taps of source[p] w, lane by lane, for P positions.
+// out[p] = base + sum over the taps of source[p] w, lane by lane, for P positions. Nothing is added where `base` is
+// null.
 template <int P>
 void lanes_tile(const float* source, int64_t step, const int64_t* taps, int64_t count, const float* w, float* out,
-                int64_t pitch, int64_t n) {
+                int64_t pitch, int64_t n, const float* base) {
   Vec sum[P] = {};
   for (int64_t t = 0; t < count; ++t) {
     const Vec weights = load(w + t * kBlock);
@@ -33,9 +34,7 @@ void lanes_tile(const float* source, int64_t step, const int64_t* taps, int64_t 
     for (int p = 0; p < P; ++p) sum[p] += load(a + p * step) * weights;
   }
 #pragma GCC unroll 8
-  for (int p = 0; p < P; ++p) {
-    store_first(out + p * pitch, sum[p], n);
-  }
+  for (int p = 0; p < P; ++p) store_first(out + p * pitch, base ? sum[p] + load(base) : sum[p], n);
 }
 
 // Products of the weight's gradient that are added up before their sum is added to others. Each brings a load of its
@@ -69,7 +68,8 @@ void lanes_weight_tile(const float* source, int64_t source_row, int64_t source_s
   for (int t = 0; t < T; ++t) store(total + t * kBlock, load(total + t * kBlock) + (whole[t] + sum[t]));
 }
 
-using LanesTile = void (*)(const float*, int64_t, const int64_t*, int64_t, const float*, float*, int64_t, int64_t);
+using LanesTile = void (*)(const float*, int64_t, const int64_t*, int64_t, const float*, float*, int64_t, int64_t,
+                           const float*);
 using LanesWeightTile = void (*)(const float*, int64_t, int64_t, const int64_t*, const float*, int64_t, int64_t,
                                  int64_t, int64_t, float*);
 constexpr LanesTile kLanesTiles[kLanePositions + 1] = {lanes_tile<1>, lanes_tile<1>, lanes_tile<2>,
@@ -179,10 +179,10 @@ int64_t lanes_of_a_piece(const Problem& p, const Groups& groups) {
   return lanes;
 }
 
-// One pass over all images; `add` as in dense_pass.
+// One pass over all images; `bias` and `add` as in dense_pass.
 template <class T>
 void lanes_pass(const Problem& p, const View<const T>& source, const View<T>& target, const Pass& pass,
-                const Groups& groups, const float* packed, bool add, Parallel* threads) {
+                const Groups& groups, const float* packed, const float* bias, bool add, Parallel* threads) {
   const Axis &deep = pass.axis[0], &high = pass.axis[1], &wide = pass.axis[2];
   if (deep.count == 0 || high.count == 0 || wide.count == 0) return;
   const int64_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2];
@@ -233,7 +233,8 @@ void lanes_pass(const Problem& p, const View<const T>& source, const View<T>& ta
             for (int64_t part_of = 0; part_of < kBlock && v + part_of < n; part_of += kLanes) {
               kLanesTiles[q_end - q](from + q * wide.step * strip.position + part_of, wide.step * strip.position, where,
                                      count, weights + part_of, row + q * pitch + part_of, pitch,
-                                     (direct ? n : local_pitch) - v - part_of);
+                                     (direct ? n : local_pitch) - v - part_of,
+                                     bias ? bias + lane + v + part_of : nullptr);
             }
           }
         }
@@ -248,10 +249,10 @@ int64_t lanes_gradient_slots(const Problem& p, const Groups& groups) {
   return least(up(16, shares), p.batch * p.y_size[0] * p.y_size[1] * up(p.y_size[2], kFewPositions));
 }
 
-// The weight's gradient: w is (lanes, source, taps), as it is without packing.
+// The weight's gradient: w is (lanes, source, taps), as it is without packing; `bias` as in dense_weight.
 template <class T>
 void lanes_weight(const Problem& p, const View<const T>& x, const View<const T>& y, const Pass& pass,
-                  const Groups& groups, T* w, float* sums, Parallel* threads) {
+                  const Groups& groups, T* w, float* bias, float* sums, Parallel* threads) {
   const Axis &high = pass.axis[1], &wide = pass.axis[2];
   const int64_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2], all = groups.source * taps;
   const int64_t each = lanes_of_a_piece(p, groups), shares = up(groups.lanes, each);
@@ -266,6 +267,8 @@ void lanes_weight(const Problem& p, const View<const T>& x, const View<const T>&
     float* total = sums + slot * whole + lane * all;  // (blocks, copies and taps, lanes)
     std::memset(total, 0, padded * all * sizeof(float));
     const bool direct = as_float(y.data) != nullptr && y.channel == 1 && n == padded;
+    float* of_bias = bias ? bias + slot * round_up(groups.lanes, kBlock) + lane : nullptr;
+    if (of_bias != nullptr) std::memset(of_bias, 0, padded * sizeof(float));
 
     for (int64_t piece = part(pieces, slots, slot); piece < part(pieces, slots, slot + 1); ++piece) {
       const auto [image, first, rows, width] = piece_of(c, pass, piece);
@@ -285,6 +288,7 @@ void lanes_weight(const Problem& p, const View<const T>& x, const View<const T>&
         }
         grad = copied, grad_row = width * padded, grad_step = padded;
       }
+      if (of_bias != nullptr) add_positions(grad, grad_row, grad_step, rows, width, padded, of_bias);
       const int64_t tiles = up(all, kLaneTaps);
       for (int64_t v = 0; v < padded; v += kLanes) {
         float* sum = total + v / kBlock * kBlock * all + v % kBlock;

@@ -63,8 +63,16 @@ struct Plan {
   Blocks winograd;  // of Form::winograd
   int64_t slots;    // sums of the weight's gradient that are taken apart
   int64_t floats;   // of scratch
+  int64_t bias_at;  // where the bias begins in the scratch, of each group padded to whole blocks; or its gradient's
+                    // sums, of each slot
   int64_t sum_at;   // where those of the sum itself begin in the scratch of Form::winograd
 };
+
+// Of one bias, packed: the lanes of Form::lanes are those of one group.
+int64_t bias_floats(const Plan& plan) {
+  return plan.form == Form::lanes ? round_up(plan.groups.lanes, kBlock)
+                                  : plan.problem.groups * round_up(plan.blocks.target, kBlock);
+}
 
 Plan make_plan(Op op, const Problem& original) {
   const Problem p = simplified(original);
@@ -93,6 +101,8 @@ Plan make_plan(Op op, const Problem& original) {
       break;
     case Form::planar: break;  // its weights are packed by each piece of work
   }
+  plan.bias_at = plan.floats;
+  if (p.bias) plan.floats += plan.slots * bias_floats(plan);
   return plan;
 }
 

@@ -19,11 +19,11 @@ constexpr int kPlanarVectors[] = {0, 8, 4, 3, 3};
 #endif
 constexpr int64_t kPlanarBytes = 192 << 10;
 
-// out[t][i] = sum over channels and taps of source[channel][i] w, for T channels of the target and V vectors,
-// of which n positions are wanted.
+// out[t][i] = base[t] + sum over channels and taps of source[channel][i] w, for T channels of the target and V vectors,
+// of which n positions are wanted. Nothing is added where `base` is null.
 template <int T, int V>
 void planar_tile(const float* source, int64_t channel, int64_t channels, const int64_t* taps, int64_t count,
-                 const float* w, float* out, int64_t plane, int64_t n) {
+                 const float* w, float* out, int64_t plane, int64_t n, const float* base) {
   Vec sum[T][V] = {};
   for (int64_t c = 0; c < channels; ++c, source += channel) {
     for (int64_t tap = 0; tap < count; ++tap, w += T) {
@@ -39,7 +39,9 @@ void planar_tile(const float* source, int64_t channel, int64_t channels, const i
 #pragma GCC unroll 8
   for (int t = 0; t < T; ++t) {
 #pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) store_first(out + t * plane + v * kLanes, sum[t][v], n - v * kLanes);
+    for (int v = 0; v < V; ++v) {
+      store_first(out + t * plane + v * kLanes, base ? sum[t][v] + base[t] : sum[t][v], n - v * kLanes);
+    }
   }
 }
 
@@ -47,7 +49,7 @@ void planar_tile(const float* source, int64_t channel, int64_t channels, const i
 // target: a short row alone would leave the multipliers waiting for each other.
 template <int R, int V>
 void planar_rows_tile(const float* source, int64_t channel, int64_t channels, int64_t row, const int64_t* taps,
-                      int64_t count, const float* w, float* out, int64_t out_row, int64_t n) {
+                      int64_t count, const float* w, float* out, int64_t out_row, int64_t n, const float* base) {
   Vec sum[R][V] = {};
   for (int64_t c = 0; c < channels; ++c, source += channel) {
     for (int64_t tap = 0; tap < count; ++tap, ++w) {
@@ -62,19 +64,21 @@ void planar_rows_tile(const float* source, int64_t channel, int64_t channels, in
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) store_first(out + r * out_row + v * kLanes, sum[r][v], n - v * kLanes);
+    for (int v = 0; v < V; ++v) {
+      store_first(out + r * out_row + v * kLanes, base ? sum[r][v] + *base : sum[r][v], n - v * kLanes);
+    }
   }
 }
 
 using PlanarTile = void (*)(const float*, int64_t, int64_t, const int64_t*, int64_t, const float*, float*, int64_t,
-                            int64_t);
+                            int64_t, const float*);
 #define JAXCONV_PLANAR(T)                                                                         \
   {planar_tile<T, 1>, planar_tile<T, 1>, planar_tile<T, 2>, planar_tile<T, 3>, planar_tile<T, 4>, \
    planar_tile<T, 5>, planar_tile<T, 6>, planar_tile<T, 7>, planar_tile<T, 8>}
 constexpr PlanarTile kPlanarTiles[kPlanarTargets + 1][9] = {
     {}, JAXCONV_PLANAR(1), JAXCONV_PLANAR(2), JAXCONV_PLANAR(3), JAXCONV_PLANAR(4)};
 using PlanarRowsTile = void (*)(const float*, int64_t, int64_t, int64_t, const int64_t*, int64_t, const float*, float*,
-                                int64_t, int64_t);
+                                int64_t, int64_t, const float*);
 #define JAXCONV_PLANAR_ROWS(R)                                                                     \
   {planar_rows_tile<R, 1>, planar_rows_tile<R, 1>, planar_rows_tile<R, 2>, planar_rows_tile<R, 3>, \
    planar_rows_tile<R, 4>}
@@ -178,10 +182,10 @@ int64_t make_planar_taps(int64_t* where, int64_t* which, const PlanarStrip& stri
   return count;
 }
 
-// One pass over all images and groups; `w` as in Weights; `add` as in dense_pass.
+// One pass over all images and groups; `w` as in Weights; `bias` and `add` as in dense_pass.
 template <class T>
 void planar_pass(const Problem& p, const View<const T>& source, const View<T>& target, const Pass& pass,
-                 const Blocks& blocks, const Weights& w, bool add, Parallel* threads) {
+                 const Blocks& blocks, const Weights& w, const float* bias, bool add, Parallel* threads) {
   const Axis &deep = pass.axis[0], &high = pass.axis[1], &wide = pass.axis[2];
   if (deep.count == 0 || high.count == 0 || wide.count == 0) return;
   const int64_t whole = p.batch * p.groups;
@@ -213,6 +217,7 @@ void planar_pass(const Problem& p, const View<const T>& source, const View<T>& t
       for (int64_t tile = 0; tile < tiles; ++tile) {
         const int64_t t = part(blocks.target, tiles, tile), t_end = part(blocks.target, tiles, tile + 1);
         const int64_t some = t_end - t;
+        const float* base = bias ? bias + group * round_up(blocks.target, kBlock) + t : nullptr;
         // The weights in the order in which they are met.
         float* packed = scratch.weights.get(blocks.source * count * some);
         const T* from = static_cast<const T*>(w.data) + group * w.group + t * w.target;
@@ -234,7 +239,7 @@ void planar_pass(const Problem& p, const View<const T>& source, const View<T>& t
               const int64_t v = part(vectors, vector_tiles, j), v_end = part(vectors, vector_tiles, j + 1);
               kPlanarRowsTiles[r_end - r][v_end - v](strip.data + r * high.step * strip.row + v * kLanes, strip.channel,
                                                      blocks.source, high.step * strip.row, where, count, packed,
-                                                     out + r * out_row + v * kLanes, out_row, width - v * kLanes);
+                                                     out + r * out_row + v * kLanes, out_row, width - v * kLanes, base);
             }
           }
           continue;
@@ -250,7 +255,7 @@ void planar_pass(const Problem& p, const View<const T>& source, const View<T>& t
             const int64_t v = part(vectors, vector_tiles, i), v_end = part(vectors, vector_tiles, i + 1);
             kPlanarTiles[some][v_end - v](strip.data + r * high.step * strip.row + v * kLanes, strip.channel,
                                           blocks.source, where, count, packed, out + v * kLanes, plane,
-                                          (direct ? width : pitch) - v * kLanes);
+                                          (direct ? width : pitch) - v * kLanes, base);
           }
           if (direct) continue;
           for (int64_t o = 0; o < some; ++o) {

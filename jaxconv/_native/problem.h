@@ -29,6 +29,7 @@ struct Problem {
   Mode mode;
   bool channels_last;
   Storage storage;
+  bool bias;  // is added to the output, or its gradient found beside the weight's
 };
 
 // Runs job(context, i) once for each i in [0, count), on the threads there are, and returns when all have ended.
@@ -40,10 +41,12 @@ struct Parallel {
 
 // The kernels, compiled once for each instruction set (kernels.cpp). `scratch` is 64-byte aligned and holds
 // scratch_bytes(op, problem) bytes; its content is neither read before it is written nor needed afterwards.
+//
+// A problem's bias b, of out_channels numbers, is an argument of `output` and a result of `weight`, and null otherwise.
 struct Kernels {
-  void (*output)(const Problem&, const void* x, const void* w, void* y, void* scratch, Parallel*);
+  void (*output)(const Problem&, const void* x, const void* w, const void* b, void* y, void* scratch, Parallel*);
   void (*input)(const Problem&, const void* w, const void* y, void* x, void* scratch, Parallel*);
-  void (*weight)(const Problem&, const void* x, const void* y, void* w, void* scratch, Parallel*);
+  void (*weight)(const Problem&, const void* x, const void* y, void* w, void* b, void* scratch, Parallel*);
 };
 
 // How many bytes of scratch an op needs: the same for every instruction set.

@@ -247,10 +247,11 @@ bool is_zero(Vec v) {
   return zero;
 }
 
-// One pass over all images and groups; false where something is not finite, and the target is to be computed otherwise.
+// One pass over all images and groups, and the bias where it is not null; false where something is not finite, and the
+// target is to be computed otherwise.
 template <class T>
 bool winograd_pass(const Problem& p, const View<const T>& source, const View<T>& target, const Pass& pass,
-                   const Blocks& blocks, const float* packed, Parallel* threads) {
+                   const Blocks& blocks, const float* packed, const float* bias, Parallel* threads) {
   const Axis &deep = pass.axis[0], &high = pass.axis[1], &wide = pass.axis[2];
   const int64_t enough = 8 * threads->threads, whole = p.groups * p.batch * deep.count;
   const TileCut c = cut_tiles(p, pass, kProducts * blocks.source, up(enough, whole));
@@ -274,6 +275,7 @@ bool winograd_pass(const Problem& p, const View<const T>& source, const View<T>&
     for (int64_t t = begin; t < end; ++t) {
       const int64_t padded = blocks.wide(t), product = tiles * padded, n = blocks.targets(t);
       const int64_t channel = group * blocks.target + t * kTargetChannels;
+      const float* start = bias ? bias + group * round_up(blocks.target, kBlock) + t * kTargetChannels : nullptr;
       float* products = scratch.products.get(kProducts * product);
       for (int64_t i = 0; i < count; ++i) {
         runs[i] = {i * kTerms, i * kTerms * padded, least(kTerms, blocks.source - i * kTerms)};
@@ -288,7 +290,7 @@ bool winograd_pass(const Problem& p, const View<const T>& source, const View<T>&
             const int64_t q = part(tiles, position_tiles, i), q_end = part(tiles, position_tiles, i + 1);
             kDenseTiles[v_end - v][q_end - q](transformed + k * from_product + q * blocks.source, blocks.source, runs,
                                               count, w + lane, padded, products + k * product + q * padded + lane,
-                                              padded, padded - lane, false);
+                                              padded, padded - lane, nullptr, 0);
           }
         }
       }
@@ -313,6 +315,10 @@ bool winograd_pass(const Problem& p, const View<const T>& source, const View<T>&
             Vec y[4];
             transform_back(m + lane, product, y);
             bad += unless_finite(y);
+            if (start != nullptr) {
+#pragma GCC unroll 4
+              for (int k = 0; k < 4; ++k) y[k] += load(start + lane);
+            }
 #pragma GCC unroll 4
             for (int k = 0; k < 4; ++k) {
               if (to[k] != nullptr) store_first(to[k] + lane, y[k], (direct ? n : padded) - lane);
@@ -332,11 +338,11 @@ bool winograd_pass(const Problem& p, const View<const T>& source, const View<T>&
 
 // -- the weight's gradient ---------------------------------------------------------------------------------------
 
-// The gradient; false where something is not finite, and it is to be computed otherwise. `blocks` and `sums` as in
-// dense_weight, with 16 taps.
+// The gradient; false where something is not finite, and it is to be computed otherwise. `blocks`, `bias` and `sums` as
+// in dense_weight, with 16 taps.
 template <class T>
 bool winograd_weight(const Problem& p, const View<const T>& x, const View<const T>& y, const Pass& pass,
-                     const Blocks& blocks, T* w, float* sums, Parallel* threads) {
+                     const Blocks& blocks, T* w, float* bias, float* sums, Parallel* threads) {
   const int64_t tiles = p.groups * blocks.source_blocks * blocks.target_blocks, slots = gradient_slots(p, blocks);
   const int64_t per_group = blocks.floats();
   const TileCut c = cut_tiles(p, pass, kProducts * (least(blocks.source, kGradientChannels) + kTargetChannels), 1);
@@ -359,6 +365,7 @@ bool winograd_weight(const Problem& p, const View<const T>& x, const View<const 
     const int64_t channel = group * blocks.source + blocks.source_begin(s);
     const int64_t y_channel = group * blocks.target + t * kTargetChannels;
     const bool direct = as_float(y.data) != nullptr && y.channel == 1;
+    float* of_bias = bias_sums(bias, p, blocks, slot, group, s, t);
 
     for (int64_t i = part(pieces, slots, slot); i < part(pieces, slots, slot + 1); ++i) {
       const TilePiece piece = tile_piece(c, pass, i);
@@ -376,6 +383,11 @@ bool winograd_weight(const Problem& p, const View<const T>& x, const View<const 
           copy_plain_row(copied + r * width * padded, from + r * y.axis[1], width, n, padded, y.axis[2], y.channel);
         }
         grad = copied, grad_row = width * padded, grad_step = padded;
+      }
+      if (of_bias != nullptr) {
+        const float* own =
+            grad + (piece.own[0] - piece.first[0]) * grad_row + (piece.own[1] - piece.first[1]) * grad_step;
+        add_positions(own, grad_row, grad_step, piece.size[0], piece.size[1], n, of_bias);
       }
       float* gradients = scratch.products.get(kProducts * count * padded);
       float* to = gradients;

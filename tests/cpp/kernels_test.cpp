@@ -153,7 +153,7 @@ Problem random_problem(Random& random) {
     const Request request{view(x),          view(w),          view(y),
                           view(numbers[0]), view(numbers[1]), view(numbers[2]),
                           view(numbers[3]), p.groups,         static_cast<int64_t>(p.mode),
-                          p.channels_last,  p.storage};
+                          p.channels_last,  p.storage,        random.in(0, 1)};
     Problem parsed{};
     Work kind;
     if (parse(Op::output, request, &parsed, &kind).empty() && kind == Work::some) return parsed;
@@ -165,50 +165,70 @@ std::string text(const Problem& p) {
   std::snprintf(
       line, sizeof line,
       "batch %ld groups %ld channels %ld to %ld x %ld %ld %ld y %ld %ld %ld kernel %ld %ld %ld stride %ld %ld "
-      "%ld low %ld %ld %ld high %ld %ld %ld dilation %ld %ld %ld mode %d channels_last %d storage %d",
+      "%ld low %ld %ld %ld high %ld %ld %ld dilation %ld %ld %ld mode %d channels_last %d storage %d bias %d",
       (long)p.batch, (long)p.groups, (long)p.in_channels, (long)p.out_channels, (long)p.x_size[0], (long)p.x_size[1],
       (long)p.x_size[2], (long)p.y_size[0], (long)p.y_size[1], (long)p.y_size[2], (long)p.kernel[0], (long)p.kernel[1],
       (long)p.kernel[2], (long)p.stride[0], (long)p.stride[1], (long)p.stride[2], (long)p.low[0], (long)p.low[1],
       (long)p.low[2], (long)p.high[0], (long)p.high[1], (long)p.high[2], (long)p.dilation[0], (long)p.dilation[1],
-      (long)p.dilation[2], static_cast<int>(p.mode), p.channels_last, static_cast<int>(p.storage));
+      (long)p.dilation[2], static_cast<int>(p.mode), p.channels_last, static_cast<int>(p.storage), p.bias);
   return line;
 }
 
+// Whether `count` numbers are those expected, but for rounding.
+bool close(const char* what, const Problem& p, const Isa& isa, int64_t count, void* result, void* expected,
+           double unit) {
+  double most = 0, off = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const double e = naive::read(expected, i, p.storage), d = naive::read(result, i, p.storage) - e;
+    most = std::fmax(most, std::fabs(e));
+    off = std::isnan(d) ? INFINITY : std::fmax(off, std::fabs(d));
+  }
+  if (off <= unit * most + (p.storage == Storage::float32 ? 1e-6 : 1e-3)) return true;
+  std::printf("%s, %s: off by %g of %g\n  %s\n", isa.name, what, off, most, text(p).c_str());
+  return false;
+}
+
 // All ops of one problem with the kernels of one instruction set.
-bool right(const Problem& p, const Isa& isa, Random& random, Parallel* threads) {
+bool right(const Problem& problem, const Isa& isa, Random& random, Parallel* threads) {
   int64_t pixels = 1, places = 1, taps = 1;
   for (int axis = 0; axis < 3; ++axis) {
-    pixels *= p.x_size[axis], places *= p.y_size[axis], taps *= p.kernel[axis];
+    pixels *= problem.x_size[axis], places *= problem.y_size[axis], taps *= problem.kernel[axis];
   }
-  const int64_t bytes = p.storage == Storage::float32 ? 4 : 2;
-  const int64_t counts[3] = {p.batch * p.in_channels * pixels, p.out_channels * (p.in_channels / p.groups) * taps,
-                             p.batch * p.out_channels * places};
+  const int64_t bytes = problem.storage == Storage::float32 ? 4 : 2;
+  const int64_t counts[3] = {problem.batch * problem.in_channels * pixels,
+                             problem.out_channels * (problem.in_channels / problem.groups) * taps,
+                             problem.batch * problem.out_channels * places};
   for (const Op op : {Op::output, Op::input, Op::weight}) {
+    Problem p = problem;
+    p.bias = p.bias && op != Op::input;
     const int a = op == Op::input ? 1 : 0, b = op == Op::output ? 1 : 2, r = 3 - a - b;
+    const int64_t biases = p.bias ? p.out_channels : 0;
     Bytes first(counts[a] * bytes), second(counts[b] * bytes), result(counts[r] * bytes), expected(counts[r] * bytes);
+    Bytes bias(biases * bytes), expected_bias(biases * bytes);
     for (int64_t i = 0; i < counts[a]; ++i) naive::write(first.get(), i, random.normal(), p.storage);
     for (int64_t i = 0; i < counts[b]; ++i) naive::write(second.get(), i, random.normal(), p.storage);
     const int64_t scratch_count = scratch_bytes(op, p);
     Bytes scratch(scratch_count);
     // What a kernel leaves unwritten is seen: NaN in every storage.
     std::memset(result.get(), 0xff, counts[r] * bytes);
+    std::memset(bias.get(), 0xff, biases * bytes);
     std::memset(scratch.get(), 0xff, scratch_count);
-    const Kernels& k = *isa.kernels;
-    (op == Op::output  ? k.output
-     : op == Op::input ? k.input
-                       : k.weight)(p, first.get(), second.get(), result.get(), scratch.get(), threads);
-    naive::compute(op, p, first.get(), second.get(), expected.get());
-    double most = 0, off = 0;
-    for (int64_t i = 0; i < counts[r]; ++i) {
-      const double e = naive::read(expected.get(), i, p.storage), d = naive::read(result.get(), i, p.storage) - e;
-      most = std::fmax(most, std::fabs(e));
-      off = std::isnan(d) ? INFINITY : std::fmax(off, std::fabs(d));
+    if (op == Op::output) {
+      for (int64_t i = 0; i < biases; ++i) naive::write(bias.get(), i, random.normal(), p.storage);
+      std::memcpy(expected_bias.get(), bias.get(), biases * bytes);
     }
+    const Kernels& k = *isa.kernels;
+    void *const from = first.get(), *const other = second.get(), *const to = result.get(), *const space = scratch.get();
+    if (op == Op::output) k.output(p, from, other, bias.get(), to, space, threads);
+    if (op == Op::input) k.input(p, from, other, to, space, threads);
+    if (op == Op::weight) k.weight(p, from, other, to, bias.get(), space, threads);
+    naive::compute(op, p, from, other, expected_bias.get(), expected.get());
     double unit = p.storage == Storage::float32 ? 3e-6 : p.storage == Storage::float16 ? 1e-3 : 8e-3;
     // What the margins received is added to pixels that are rounded already, once for every axis and every wrap.
     if (op == Op::input && p.mode != Mode::zeros && p.storage != Storage::float32) unit *= 8;
-    if (!(off <= unit * most + (p.storage == Storage::float32 ? 1e-6 : 1e-3))) {
-      std::printf("%s, op %d: off by %g of %g\n  %s\n", isa.name, static_cast<int>(op), off, most, text(p).c_str());
+    const char* const name = op == Op::output ? "output" : op == Op::input ? "input" : "weight";
+    if (!close(name, p, isa, counts[r], to, expected.get(), unit) ||
+        !close("bias", p, isa, biases, bias.get(), expected_bias.get(), unit)) {
       return false;
     }
   }

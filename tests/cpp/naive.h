@@ -58,8 +58,9 @@ inline int64_t source(int64_t q, int64_t n, int64_t low, int64_t high, Mode mode
   return -1;
 }
 
-// One op: a and b are its arguments in their order (x and w, w and y, x and y).
-inline void compute(Op op, const Problem& p, const void* a, const void* b, void* result) {
+// One op: a and b are its arguments in their order (x and w, w and y, x and y). Where the problem has a bias, it is
+// read by `output` and its gradient written by `weight`.
+inline void compute(Op op, const Problem& p, const void* a, const void* b, void* bias, void* result) {
   const int64_t per_in = p.in_channels / p.groups, per_out = p.out_channels / p.groups;
   int64_t pixels = 1, places = 1, taps = 1;
   for (int axis = 0; axis < 3; ++axis) {
@@ -70,7 +71,7 @@ inline void compute(Op op, const Problem& p, const void* a, const void* b, void*
   const int64_t count = op == Op::output  ? p.batch * p.out_channels * places
                         : op == Op::input ? p.batch * p.in_channels * pixels
                                           : p.out_channels * per_in * taps;
-  std::vector<double> sums(count);
+  std::vector<double> sums(count), bias_sums(p.out_channels);
   auto image = [&](int64_t n, int64_t c, int64_t pixel, int64_t channels, int64_t size) {
     return p.channels_last ? (n * size + pixel) * channels + c : (n * channels + c) * size + pixel;
   };
@@ -80,6 +81,8 @@ inline void compute(Op op, const Problem& p, const void* a, const void* b, void*
         const int64_t at[3] = {place / (p.y_size[1] * p.y_size[2]), place / p.y_size[2] % p.y_size[1],
                                place % p.y_size[2]};
         const int64_t y = image(n, o, place, p.out_channels, places);
+        if (op == Op::output && p.bias) sums[y] += read(bias, o, p.storage);
+        if (op == Op::weight) bias_sums[o] += read(b, y, p.storage);
         for (int64_t tap = 0; tap < taps; ++tap) {
           const int64_t t[3] = {tap / (p.kernel[1] * p.kernel[2]), tap / p.kernel[2] % p.kernel[1], tap % p.kernel[2]};
           int64_t pixel = 0;
@@ -108,6 +111,8 @@ inline void compute(Op op, const Problem& p, const void* a, const void* b, void*
     }
   }
   for (int64_t i = 0; i < count; ++i) write(result, i, sums[i], p.storage);
+  if (op != Op::weight || !p.bias) return;
+  for (int64_t o = 0; o < p.out_channels; ++o) write(bias, o, bias_sums[o], p.storage);
 }
 
 }  // namespace naive
