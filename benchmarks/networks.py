@@ -495,7 +495,7 @@ def flops(network: Network) -> int:
         total = 0
         for equation in jaxpr.eqns:
             name, given = equation.primitive.name, [v.aval for v in equation.invars]
-            if name == "conv_output":
+            if name in ("conv_output", "conv_output_bias"):
                 total += 2 * equation.outvars[0].aval.size * math.prod(given[1].shape[1:])
             elif name == "conv_input":
                 total += 2 * given[1].size * math.prod(given[0].shape[1:])

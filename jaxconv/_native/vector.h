@@ -9,7 +9,7 @@
 #include <cstring>
 #include <utility>
 
-#if defined(__clang__) && defined(__AVX2__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -43,28 +43,46 @@ typedef float UnalignedVec __attribute__((vector_size(kLanes * 4), aligned(4), m
 JAXCONV_INLINE Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
 JAXCONV_INLINE void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
 
-// The first n lanes, where a row of channels ends within a vector; none where n is not positive.
+typedef int32_t Lanes __attribute__((vector_size(kLanes * 4)));
+using AllLanes = std::make_integer_sequence<int, kLanes>;
+
+#if defined(__AVX2__) && !defined(__AVX512F__)
+// All bits of the first n lanes.
+JAXCONV_INLINE __m256i first_lanes(int64_t n) {
+  const Lanes lanes = {0, 1, 2, 3, 4, 5, 6, 7};
+  return reinterpret_cast<__m256i>(lanes < static_cast<int32_t>(n));
+}
+#endif
+
+// The first n lanes, where a row of channels ends within a vector; none where n is not positive. What lies beyond them
+// is not touched.
 JAXCONV_INLINE Vec load_first(const float* p, int64_t n) {
   if (n >= kLanes) return load(p);
+#if defined(__AVX512F__)
+  return _mm512_maskz_loadu_ps(n > 0 ? (1 << n) - 1 : 0, p);
+#elif defined(__AVX2__)
+  return _mm256_maskload_ps(p, first_lanes(n));
+#else
   Vec v = {};
   if (n > 0) std::memcpy(&v, p, n * sizeof(float));
   return v;
+#endif
 }
 JAXCONV_INLINE void store_first(float* p, Vec v, int64_t n) {
-  if (n >= kLanes) {
-    store(p, v);
-  } else if (n > 0) {
-    std::memcpy(p, &v, n * sizeof(float));
-  }
+  if (n >= kLanes) return store(p, v);
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, n > 0 ? (1 << n) - 1 : 0, v);
+#elif defined(__AVX2__)
+  _mm256_maskstore_ps(p, first_lanes(n), v);
+#else
+  if (n > 0) std::memcpy(p, &v, n * sizeof(float));
+#endif
 }
 
 JAXCONV_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 JAXCONV_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 JAXCONV_INLINE int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 JAXCONV_INLINE int64_t round_up(int64_t a, int64_t b) { return up(a, b) * b; }
-
-typedef int32_t Lanes __attribute__((vector_size(kLanes * 4)));
-using AllLanes = std::make_integer_sequence<int, kLanes>;
 
 // Of every 2 H lanes the first H of a and the first H of b, or the last of both: what a transposition exchanges.
 template <int H, bool Last, int... J>
