@@ -144,16 +144,27 @@ void pack(const Weights& w, const Blocks& blocks, int64_t group, int64_t s, int6
   const int64_t wide = blocks.wide(t), sources = blocks.sources(s), targets = blocks.targets(t);
   const T* from = static_cast<const T*>(w.data) + group * w.group + blocks.source_begin(s) * w.source +
                   t * kTargetChannels * w.target;
-  // Sixteen channels of the target at a time: as many lines as the nearest cache holds beside those written.
+  // The numbers of one channel of the target lie side by side, those of all channels of the source or of each. Whole
+  // vectors of them are turned: the lines of sixteen channels may be all that a cache can hold of such a distance.
+  const bool one_row = w.source == w.taps;
+  const int64_t rows = one_row ? 1 : sources, length = one_row ? sources * w.taps : w.taps;
   for (int64_t o0 = 0; o0 < wide; o0 += kBlock) {
-    const int64_t some = least(o0 + kBlock, targets);
-    for (int64_t c = 0; c < sources; ++c) {
-      for (int64_t tap = 0; tap < w.taps; ++tap) {
-        float* to = out + (tap * sources + c) * wide;
-        const T* read_from = from + c * w.source + (w.reversed ? w.taps - 1 - tap : tap);
-        int64_t o = o0;
-        for (; o < some; ++o) to[o] = read(read_from[o * w.target]);
-        for (; o < o0 + kBlock; ++o) to[o] = 0;
+    const int64_t some = least(kBlock, targets - o0);
+    float turned[kLanes * kBlock] = {};
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t i = 0; i < length; i += kLanes) {
+        const int64_t run = least(length - i, kLanes);
+        const T* numbers = from + o0 * w.target + row * w.source + i;
+        if (w.target == 1) {
+          copy(turned, numbers, some);
+        } else {
+          transpose_in(turned, kBlock, numbers, w.target, some, run);
+        }
+        for (int64_t k = 0; k < run; ++k) {
+          const int64_t c = one_row ? (i + k) / w.taps : row, tap = one_row ? (i + k) % w.taps : i + k;
+          float* to = out + ((w.reversed ? w.taps - 1 - tap : tap) * sources + c) * wide + o0;
+          std::memcpy(to, turned + k * kBlock, kBlock * sizeof(float));
+        }
       }
     }
   }
@@ -415,13 +426,17 @@ void dense_weight(const Problem& p, const View<const T>& x, const View<const T>&
     tile_of(job / shares, &group, &s, &t);
     const int64_t some = blocks.sources(s), padded = blocks.wide(t), begin = blocks.source_begin(s);
     const float* total = sums + group * per_group + blocks.begin(s, t);
-    for (int64_t i = part(some, shares, job % shares); i < part(some, shares, job % shares + 1); ++i) {
-      T* first = w + ((group * blocks.target + t * kTargetChannels) * blocks.source + begin + i) * blocks.taps;
-      for (int64_t tap = 0; tap < blocks.taps; ++tap) {
-        float sum[kTargetChannels];
-        add_slots(sum, total + (tap * some + i) * padded, padded, slots, p.groups * per_group);
-        for (int64_t o = 0; o < blocks.targets(t); ++o) write(first + o * blocks.source * blocks.taps + tap, sum[o]);
+    const int64_t own = part(some, shares, job % shares), end = part(some, shares, job % shares + 1);
+    T* first = w + ((group * blocks.target + t * kTargetChannels) * blocks.source + begin + own) * blocks.taps;
+    // The numbers of one channel of the target lie side by side: they are turned, as in `pack`.
+    for (int64_t i = 0; i < (end - own) * blocks.taps; i += kLanes) {
+      const int64_t run = least((end - own) * blocks.taps - i, kLanes);
+      float sum[kLanes][kTargetChannels];
+      for (int64_t k = 0; k < run; ++k) {
+        const int64_t c = own + (i + k) / blocks.taps, tap = (i + k) % blocks.taps;
+        add_slots(sum[k], total + (tap * some + c) * padded, padded, slots, p.groups * per_group);
       }
+      transpose_out(first + i, blocks.source * blocks.taps, sum[0], kTargetChannels, blocks.targets(t), run);
     }
   });
 }

@@ -113,15 +113,16 @@ void pack_winograd(const Weights& w, const Blocks& blocks, int64_t group, int64_
   const int64_t wide = blocks.wide(t), targets = blocks.targets(t);
   const T* from = static_cast<const T*>(w.data) + group * w.group + c * w.source + t * kTargetChannels * w.target;
   for (int64_t o0 = 0; o0 < wide; o0 += kBlock) {
-    float g[3][3][kBlock] = {}, half[4][3][kBlock];
-    for (int64_t o = 0; o < least(kBlock, targets - o0); ++o) {
-      for (int tap = 0; tap < 9; ++tap) {
-        g[tap / 3][tap % 3][o] = read(from[(o0 + o) * w.target + (w.reversed ? 8 - tap : tap)]);
-      }
+    float taps[9][kBlock] = {}, half[4][3][kBlock];
+    for (int64_t tap = 0; tap < 9; tap += kLanes) {
+      const int64_t some = least(kBlock, targets - o0), run = least(9 - tap, kLanes);
+      transpose_in(taps[tap], kBlock, from + o0 * w.target + tap, w.target, some, run);
     }
     for (int j = 0; j < 3; ++j) {
+      const float *const g0 = taps[w.reversed ? 8 - j : j], *const g1 = taps[w.reversed ? 5 - j : 3 + j];
+      const float* const g2 = taps[w.reversed ? 2 - j : 6 + j];
       for (int o = 0; o < kBlock; ++o) {
-        const float a = g[0][j][o], b = g[1][j][o], e = g[2][j][o], even = 0.5f * (a + e), odd = 0.5f * b;
+        const float a = g0[o], b = g1[o], e = g2[o], even = 0.5f * (a + e), odd = 0.5f * b;
         half[0][j][o] = a, half[1][j][o] = even + odd, half[2][j][o] = even - odd, half[3][j][o] = e;
       }
     }
