@@ -61,6 +61,12 @@ product, of the time of the whole.
 
 {networks}
 
+Where the time of jaxconv's training steps goes, as XLA's profiler has it, in milliseconds of all threads together: the
+package's own kernels, and the operations that XLA compiles (normalisation, activations, pools, the optimiser), by the
+names that XLA gives them.
+
+{profile}
+
 ## Pools, and the bias
 
 Output and all gradients of one layer. `flax` pools with `lax.reduce_window`.
@@ -99,6 +105,7 @@ def page(figures: dict[str, Any]) -> str:
         "summary": layers.summary(rows["layers"]),
         "ops": layers.ops_table(rows["ops"], ceiling["ops"]),
         "networks": networks.table(rows["networks"], ceiling["networks"]),
+        "profile": networks.profile_table(rows["networks"]),
         "around": around.table(rows["around"]),
         "eager": around.eager_table(rows["around"]),
     }

@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import re
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,7 +36,7 @@ SLOW_SECONDS, PAUSE_SECONDS = 1.0, 0.02
 CORES = len(os.sched_getaffinity(0))
 ON_GPU = jax.default_backend() == "gpu"
 
-Results = dict[str, dict[str, dict[str, float | None]]]  # row -> side -> figure
+Results = dict[str, dict[str, dict[str, Any]]]  # row -> side -> figure
 
 
 @dataclass
@@ -133,6 +134,25 @@ def alternate(sides: Sequence[Side]) -> None:
             time.sleep(PAUSE_SECONDS)
             side.run()
             side.times.append(side.time()[0])
+
+
+def profile(side: Side, runs: int = 5) -> dict[str, float]:
+    """Milliseconds of one run that XLA spends in each kind of operation, by the name that XLA gives it.
+
+    The kernels that are called from outside of XLA go by `ffi_call`. Threads that work at once are added up.
+    """
+    spent: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            for _ in range(runs):
+                side.run()
+        (file,) = Path(folder).rglob("*.xplane.pb")
+        planes = jax.profiler.ProfileData.from_file(str(file)).planes
+        for event in (event for plane in planes for line in plane.lines for event in line.events):
+            if any(name == "hlo_op" for name, _ in event.stats):
+                kind = re.sub(r"[.\d]+$", "", event.name)
+                spent[kind] = spent.get(kind, 0) + event.duration_ns / 1e6 / runs
+    return spent
 
 
 def peak_memory(side: Side) -> tuple[float, int | None]:

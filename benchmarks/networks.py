@@ -517,8 +517,10 @@ def rows() -> dict[str, Callable[[], dict]]:
     }
 
 
-def _measure(network: Network, train: bool) -> dict[str, dict[str, float | None]]:
-    figures = measure.measure(sides(network, train), _TOLERANCES[network.dtype], _GRADIENT_TOLERANCE)
+def _measure(network: Network, train: bool) -> dict[str, dict[str, Any]]:
+    compared = sides(network, train)
+    figures: dict[str, dict[str, Any]] = measure.measure(compared, _TOLERANCES[network.dtype], _GRADIENT_TOLERANCE)
+    figures["jaxconv"]["profile"] = measure.profile(compared["jaxconv"])
     # A gradient costs what inference does, once for the parameters and once for the activations.
     figures["jaxconv"]["gflop"] = flops(network) * (3 if train else 1) / 1e9
     return figures
@@ -546,11 +548,25 @@ def table(results: Results, ceiling: float) -> str:
     return measure.markdown(header, lines)
 
 
+def profile_table(results: Results) -> str:
+    """What the time of each of jaxconv's training steps goes into."""
+    lines = []
+    for name, figures in results.items():
+        spent = dict(figures["jaxconv"]["profile"])
+        if not name.endswith("training step") or not spent:
+            continue
+        convolutions = spent.pop("ffi_call", 0)
+        longest = sorted(spent, key=lambda kind: -spent[kind])[:4]
+        named = ", ".join(f"{kind} {figure(spent[kind])}" for kind in longest)
+        lines.append([name, figure(convolutions), figure(sum(spent.values())), named])
+    return measure.markdown(["step", "convolutions ms", "all else ms", "the longest of that"], lines)
+
+
 def main() -> None:
-    """Measures and prints the table."""
+    """Measures and prints the tables."""
     arguments = measure.parser("Times whole networks against their peers.").parse_args()
     where, results = measure.run(rows(), arguments)
-    print(table(results, measure.ceiling(where)))
+    print(table(results, measure.ceiling(where)), profile_table(results), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -8,12 +8,21 @@ from flax import nnx
 pytest.importorskip("equinox", reason="the benchmarks need their extra")
 pytest.importorskip("optax", reason="the benchmarks need their extra")
 
+import jaxconv
 from benchmarks import __main__, layers, measure, networks
 from benchmarks.measure import Side
 
 
 def side(*milliseconds, compile_s=None):
     return {"ms": milliseconds[0], "compile_s": compile_s, "memory_mb": None}
+
+
+def test_a_profile_names_what_the_time_goes_into():
+    x, w = jnp.ones((2, 9, 7, 4)), jnp.ones((3, 4, 3, 2))
+    conv = measure.compiled(lambda x, w: jaxconv.conv2d(x, w, data_format="channels_last").sort(), x, w)
+    spent = measure.profile(conv, runs=2)
+    assert {"ffi_call", "sort"} <= set(spent)
+    assert all(0 <= ms < 1e3 for ms in spent.values())
 
 
 def test_a_wrong_answer_is_not_timed():
@@ -88,7 +97,13 @@ def test_the_page_has_a_line_for_every_row_and_leaves_a_missing_peer_empty():
         },
         "ops": {f"{first}: output": {"auto": side(20.0, compile_s=0.1), "xla": side(60.0), "torch": side(10.0)}},
         "networks": {
-            "N: inference": {"jaxconv": side(4.0, compile_s=1.5) | {"gflop": 0.1}, "flax": side(6.0, compile_s=1.0)}
+            "N: inference": {
+                "jaxconv": side(4.0, compile_s=1.5) | {"gflop": 0.1, "profile": {"ffi_call": 4.0}},
+                "flax": side(6.0, compile_s=1.0),
+            },
+            "N: training step": {
+                "jaxconv": side(9.0) | {"gflop": 0.3, "profile": {"copy": 0.5, "ffi_call": 5.0, "add_fusion": 2.0}}
+            },
         },
         "around": {
             "max-pool": {"jaxconv": side(1.0), "flax": side(3.0)},
@@ -106,5 +121,7 @@ def test_the_page_has_a_line_for_every_row_and_leaves_a_missing_peer_empty():
     # 2 * 8 * 56 * 56 * 9 * 64 * 64 operations in 20 ms are 92.5 GFLOP/s.
     assert lines[f"{first}: output"] == ["20.0", "60.0", "10.0", "3.00", "0.50", "92%", "0.10"]
     assert lines["N: inference"][3:9] == ["1.50", "", "25%", "1.50", "1.00", "1.50"]
+    of_step = [line for line in page.splitlines() if line.startswith("| N: training step")]
+    assert of_step[1].split("|")[2:-1] == [" 5.00            ", " 2.50        ", " add_fusion 2.00, copy 0.50 "]
     assert lines["max-pool"][3:5] == ["3.00", ""]
     assert lines["call of it"] == ["10.0", "20.0", "2.00"]
