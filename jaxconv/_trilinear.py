@@ -372,6 +372,11 @@ def _lower(ctx, *arrays, primitive: Primitive, platform: str, **params):
     if platform == "cpu" and not portable:
         ctx, devices = sharded.spread(ctx)
         portable, divided = devices == "unknown", devices == "several"
+        if portable and params["algorithm"] == "native":
+            raise ValueError(
+                "algorithm='native' cannot serve this call: it is not known here how devices share it, as within a "
+                "shard_map that divides along some axes of its mesh only; use algorithm='auto'"
+            )
     # No algorithm moves anything between devices, and the zeros that a loop starts from vary over no axis of a
     # shard_map: so the arguments are seen as if they did not, either.
     ctx = ctx.replace(avals_in=[aval.update(manual_axis_type=ManualAxisType()) for aval in ctx.avals_in])

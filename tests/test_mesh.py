@@ -256,6 +256,27 @@ def test_channels_divided_within_a_shard_map(algorithm):
 
 
 @eight_devices
+def test_a_shard_map_along_some_axes_of_its_mesh():
+    x, w, b = arrays((6, 3, 5, 7), (4, 3, 3, 2), 4)
+    split, whole = PartitionSpec("data"), PartitionSpec()
+
+    def divided(algorithm):
+        return jax.jit(
+            jax.shard_map(
+                lambda x, w, b: jaxconv.conv2d(x, w, b, algorithm=algorithm),
+                mesh=mesh_of(data=2, model=4),
+                in_specs=(split, whole, whole),
+                out_specs=split,
+                axis_names={"data"},
+            )
+        )
+
+    close(divided("auto")(x, w, b), jaxconv.conv2d(x, w, b))
+    with pytest.raises(ValueError, match=r"along some axes of its mesh only; use algorithm='auto'"):
+        divided("native")(x, w, b)
+
+
+@eight_devices
 def test_layers_within_a_shard_map():
     rngs = nnx.Rngs(0)
     model = nnx.Sequential(
