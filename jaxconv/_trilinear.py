@@ -285,14 +285,13 @@ def _batch(arguments, dims, *, primitive: Primitive, spec: ConvSpec, **params):
     names, results = _ARRAYS[primitive]
     mapped = next(a.shape[d] for a, d in zip(arguments, dims, strict=True) if d is not None)
     having = {n for n, d in zip(names, dims, strict=True) if d is not None}
-    if having == {"x", "b"}:  # each is folded by itself, and both are not
+    if having == {"x", "b"}:  # the batch holds the one and the output channels the other, so b is added afterwards
         y, _ = _batch(arguments[:2], dims[:2], primitive=output_p, spec=spec, **params)
         return jax.vmap(partial(xla.add_bias, spec=spec), (0, dims[2]))(y, arguments[2]), 0
     if "b" in names and having & {"w", "b"}:  # what one of the pair has, both have
-        whole = [n != "x" and d is None for n, d in zip(names, dims, strict=True)]
-        repeated = [jnp.broadcast_to(a, (mapped, *a.shape)) for a in arguments]
-        arguments = [r if same else a for a, r, same in zip(arguments, repeated, whole, strict=True)]
-        dims = [0 if same else d for d, same in zip(dims, whole, strict=True)]
+        x, *pair = zip(arguments, dims, strict=True)
+        pair = [(jnp.broadcast_to(a, (mapped, *a.shape)), 0) if d is None else (a, d) for a, d in pair]
+        arguments, dims = zip(x, *pair, strict=True)
         having |= {"w"}
     having = having - {"b"} | {results[0]}  # the result always has it
     c, groups = spec.channel_axis, spec.groups
@@ -312,9 +311,8 @@ def _batch(arguments, dims, *, primitive: Primitive, spec: ConvSpec, **params):
     found = primitive.bind(*folded, spec=spec, **params)
     if not primitive.multiple_results:
         return _unfold(found, *places[results], mapped), 0
-    return [_unfold(a, *places[n], mapped) if n in places else a for n, a in zip(results, found, strict=True)], [
-        0 if n in places else None for n in results
-    ]
+    unfolded = [_unfold(a, *places[n], mapped) if n in places else a for n, a in zip(results, found, strict=True)]
+    return unfolded, [0 if n in places else None for n in results]
 
 
 for _p in _ARRAYS:

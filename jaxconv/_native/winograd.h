@@ -431,7 +431,7 @@ bool winograd_weight(const Problem& p, const View<const T>& x, const View<const 
     tile_of(job / shares, &group, &s, &t);
     const int64_t some = blocks.sources(s), padded = blocks.wide(t), begin = blocks.source_begin(s);
     const float* total = sums + group * per_group + blocks.begin(s, t);
-    float bad = 0;
+    Vec bad = {};
     for (int64_t i = part(some, shares, job % shares); i < part(some, shares, job % shares + 1); ++i) {
       for (int64_t o0 = 0; o0 < padded; o0 += kBlock) {
         float products[kProducts][kBlock], taps[9][kBlock];
@@ -439,16 +439,17 @@ bool winograd_weight(const Problem& p, const View<const T>& x, const View<const 
           add_slots(products[k], total + (k * some + i) * padded + o0, kBlock, slots, p.groups * per_group);
         }
         transform_sums(products, taps);
-        for (int64_t o = 0; o < least(kBlock, blocks.targets(t) - o0); ++o) {
-          T* to = w + ((group * blocks.target + t * kTargetChannels + o0 + o) * blocks.source + begin + i) * 9;
-          for (int tap = 0; tap < 9; ++tap) {
-            bad += taps[tap][o] - taps[tap][o];
-            write(to + tap, taps[tap][o]);
-          }
+        for (int tap = 0; tap < 9; ++tap) {
+          for (int o = 0; o < kBlock; o += kLanes) bad += load(taps[tap] + o) - load(taps[tap] + o);
+        }
+        T* to = w + ((group * blocks.target + t * kTargetChannels + o0) * blocks.source + begin + i) * 9;
+        for (int64_t tap = 0; tap < 9; tap += kLanes) {
+          const int64_t n = least(kBlock, blocks.targets(t) - o0);
+          transpose_out(to + tap, blocks.source * 9, taps[tap], kBlock, n, least(9 - tap, kLanes));
         }
       }
     }
-    if (bad != 0) __atomic_store_n(&finite, false, __ATOMIC_RELAXED);
+    if (!is_zero(bad)) __atomic_store_n(&finite, false, __ATOMIC_RELAXED);
   });
   return finite;
 }
