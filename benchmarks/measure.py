@@ -212,8 +212,9 @@ def torch_device() -> str:
 def set_up_torch(tf32: bool = False) -> None:
     """As many threads as JAX has, and on a GPU cuDNN's own search and the precision of the row."""
     torch.set_num_threads(CORES)
-    torch.backends.cudnn.benchmark = True
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
+    if ON_GPU:
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
 
 
 def finish_torch(result: Any) -> Any:

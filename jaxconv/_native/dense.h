@@ -155,7 +155,7 @@ void pack(const Weights& w, const Blocks& blocks, int64_t group, int64_t s, int6
       for (int64_t i = 0; i < length; i += kLanes) {
         const int64_t run = least(length - i, kLanes);
         const T* numbers = from + o0 * w.target + row * w.source + i;
-        if (w.target == 1) {
+        if (run == 1 && w.target == 1) {
           copy(turned, numbers, some);
         } else {
           transpose_in(turned, kBlock, numbers, w.target, some, run);
