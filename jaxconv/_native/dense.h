@@ -31,9 +31,11 @@ constexpr int64_t kStripBytes = 192 << 10;
 template <int P, int V>
 void dense_tile(const float* source, int64_t step, const Run* runs, int64_t count, const float* w, int64_t wide,
                 float* out, int64_t pitch, int64_t n, const float* base, int64_t base_pitch) {
-  Vec sum[P][V] = {}, total[P][V] = {};
+  Vec sum[P][V] = {};
+  float total[P * V * kLanes];  // in memory, not in registers: few sums are that long
+  bool apart = false;           // whether there is a total
   for (int64_t r = 0, terms = 0; r < count; ++r) {
-    const float* a = source + runs[r].strip;
+    const float *a = source + runs[r].strip, *far = a + 4 * step;  // two addresses take fewer registers than eight
     const float* b = w + runs[r].kernel;
     for (int64_t i = 0; i < runs[r].length; ++i, b += wide) {
       Vec weights[V];
@@ -41,19 +43,31 @@ void dense_tile(const float* source, int64_t step, const Run* runs, int64_t coun
       for (int v = 0; v < V; ++v) weights[v] = load(b + v * kLanes);
 #pragma GCC unroll 8
       for (int p = 0; p < P; ++p) {
-        const float value = a[p * step + i];
+        const float value = p < 4 ? a[p * step + i] : far[(p - 4) * step + i];
 #pragma GCC unroll 8
         for (int v = 0; v < V; ++v) sum[p][v] += value * weights[v];
       }
     }
     terms += runs[r].length;
-    if (terms < kTerms) continue;
+    if (terms < kTerms || r + 1 == count) continue;
     // A sum of sums: rounding errors grow with the length of one and the number of the others, not with their product.
     terms = 0;
 #pragma GCC unroll 8
     for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) total[p][v] += sum[p][v], sum[p][v] = Vec{};
+      for (int v = 0; v < V; ++v) {
+        float* to = total + (p * V + v) * kLanes;
+        store(to, apart ? load(to) + sum[p][v] : sum[p][v]);
+        sum[p][v] = Vec{};
+      }
+    }
+    apart = true;
+  }
+  if (apart) {
+#pragma GCC unroll 8
+    for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) sum[p][v] += load(total + (p * V + v) * kLanes);
     }
   }
 #pragma GCC unroll 8
@@ -61,9 +75,8 @@ void dense_tile(const float* source, int64_t step, const Run* runs, int64_t coun
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) {
       const int64_t lane = v * kLanes;
-      const Vec whole = total[p][v] + sum[p][v];
-      store_first(out + p * pitch + lane, base ? load_first(base + p * base_pitch + lane, n - lane) + whole : whole,
-                  n - lane);
+      const Vec whole = base ? load_first(base + p * base_pitch + lane, n - lane) + sum[p][v] : sum[p][v];
+      store_first(out + p * pitch + lane, whole, n - lane);
     }
   }
 }
