@@ -27,10 +27,10 @@ constexpr int64_t kStripBytes = 192 << 10;
 // -- the two kernels ---------------------------------------------------------------------------------------------
 
 // out[p] = base[p] + sum over the runs of source[p] w, for P positions and V vectors of channels, `n` of them wanted.
-// Nothing is added where `base` is null.
+// Nothing is added where `base` is null. Where `past`, all channels are wanted, and stored past the caches.
 template <int P, int V>
 void dense_tile(const float* source, int64_t step, const Run* runs, int64_t count, const float* w, int64_t wide,
-                float* out, int64_t pitch, int64_t n, const float* base, int64_t base_pitch) {
+                float* out, int64_t pitch, int64_t n, const float* base, int64_t base_pitch, bool past) {
   Vec sum[P][V] = {};
   float total[P * V * kLanes];  // in memory, not in registers: few sums are that long
   bool apart = false;           // whether there is a total
@@ -76,7 +76,11 @@ void dense_tile(const float* source, int64_t step, const Run* runs, int64_t coun
     for (int v = 0; v < V; ++v) {
       const int64_t lane = v * kLanes;
       const Vec whole = base ? load_first(base + p * base_pitch + lane, n - lane) + sum[p][v] : sum[p][v];
-      store_first(out + p * pitch + lane, whole, n - lane);
+      if (past) {
+        stream(out + p * pitch + lane, whole);
+      } else {
+        store_first(out + p * pitch + lane, whole, n - lane);
+      }
     }
   }
 }
@@ -114,7 +118,7 @@ void dense_weight_tile(const float* source, int64_t source_row, int64_t source_s
 }
 
 using DenseTile = void (*)(const float*, int64_t, const Run*, int64_t, const float*, int64_t, float*, int64_t, int64_t,
-                           const float*, int64_t);
+                           const float*, int64_t, bool);
 using DenseWeightTile = void (*)(const float*, int64_t, int64_t, const float*, int64_t, int64_t, int64_t, int64_t,
                                  float*, int64_t);
 
@@ -216,6 +220,7 @@ void dense_pass(const Problem& p, const View<const T>& source, const View<T>& ta
   if (deep.count == 0 || high.count == 0 || wide.count == 0) return;
   const bool direct_source = readable(source, pass);
   const bool direct_target = as_float(target.data) != nullptr && target.channel == 1 && wide.stride != 0;
+  const bool past = !add && direct_target && blocks.source_blocks == 1 && streams(target, p.batch, blocks.target);
   const int64_t enough = 8 * threads->threads;
   const int64_t whole = p.batch * p.groups;
   const int64_t sources = blocks.sources(blocks.source_blocks - 1);
@@ -289,7 +294,7 @@ void dense_pass(const Problem& p, const View<const T>& source, const View<T>& ta
                                                   more    ? out
                                                   : start ? start + lane
                                                           : nullptr,
-                                                  more ? to_position : 0);
+                                                  more ? to_position : 0, past);
               }
             }
           }
@@ -300,6 +305,7 @@ void dense_pass(const Problem& p, const View<const T>& source, const View<T>& ta
                     blocks.target_end(end - 1) - floor, local, local_pitch, add);
       }
     }
+    if (past) streamed();
   });
 }
 

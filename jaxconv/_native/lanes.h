@@ -25,7 +25,7 @@ struct Groups {
 // null.
 template <int P>
 void lanes_tile(const float* source, int64_t step, const int64_t* taps, int64_t count, const float* w, float* out,
-                int64_t pitch, int64_t n, const float* base) {
+                int64_t pitch, int64_t n, const float* base, bool past) {
   Vec sum[P] = {};
   for (int64_t t = 0; t < count; ++t) {
     const Vec weights = load(w + t * kBlock);
@@ -34,7 +34,14 @@ void lanes_tile(const float* source, int64_t step, const int64_t* taps, int64_t 
     for (int p = 0; p < P; ++p) sum[p] += load(a + p * step) * weights;
   }
 #pragma GCC unroll 8
-  for (int p = 0; p < P; ++p) store_first(out + p * pitch, base ? sum[p] + load(base) : sum[p], n);
+  for (int p = 0; p < P; ++p) {
+    const Vec based = base ? sum[p] + load(base) : sum[p];
+    if (past) {
+      stream(out + p * pitch, based);
+    } else {
+      store_first(out + p * pitch, based, n);
+    }
+  }
 }
 
 // Products of the weight's gradient that are added up before their sum is added to others. Each brings a load of its
@@ -69,7 +76,7 @@ void lanes_weight_tile(const float* source, int64_t source_row, int64_t source_s
 }
 
 using LanesTile = void (*)(const float*, int64_t, const int64_t*, int64_t, const float*, float*, int64_t, int64_t,
-                           const float*);
+                           const float*, bool);
 using LanesWeightTile = void (*)(const float*, int64_t, int64_t, const int64_t*, const float*, int64_t, int64_t,
                                  int64_t, int64_t, float*);
 constexpr LanesTile kLanesTiles[kLanePositions + 1] = {lanes_tile<1>, lanes_tile<1>, lanes_tile<2>,
@@ -188,6 +195,7 @@ void lanes_pass(const Problem& p, const View<const T>& source, const View<T>& ta
   const int64_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2];
   const int64_t each = lanes_of_a_piece(p, groups), shares = up(groups.lanes, each);
   const bool direct = as_float(target.data) != nullptr && target.channel == 1 && wide.stride != 0 && !add;
+  const bool past = direct && streams(target, p.batch, groups.lanes);
   Cut c = cut(pass, each * groups.source, kLaneStripBytes, up(8 * threads->threads, p.batch * deep.count * shares));
   if (add) c = {high.count, wide.count, 1, 1};
   const int64_t pieces = (add ? 1 : deep.count) * c.row_pieces * c.width_pieces;
@@ -234,13 +242,14 @@ void lanes_pass(const Problem& p, const View<const T>& source, const View<T>& ta
               kLanesTiles[q_end - q](from + q * wide.step * strip.position + part_of, wide.step * strip.position, where,
                                      count, weights + part_of, row + q * pitch + part_of, pitch,
                                      (direct ? n : local_pitch) - v - part_of,
-                                     bias ? bias + lane + v + part_of : nullptr);
+                                     bias ? bias + lane + v + part_of : nullptr, past);
             }
           }
         }
       }
       if (!direct) write_piece(target, pass, first, rows, width, image, lane, n, local, local_pitch, add);
     }
+    if (past) streamed();
   });
 }
 

@@ -72,6 +72,18 @@ JAXCONV_INLINE void transpose_out(T* out, int64_t channel, const float* in, int6
   }
 }
 
+// A result of more bytes than these is not in a cache when the next op begins to read it.
+constexpr int64_t kStreamBytes = 8 << 20;
+
+// Whether a target, written once and in whole vectors of channels, `group` of them adjacent, is stored by `stream`.
+template <class T>
+bool streams(const View<T>& target, int64_t batch, int64_t group) {
+  const float* data = as_float(target.data);
+  return kStreams && data != nullptr && target.channel == 1 && group % kBlock == 0 && target.axis[2] % kBlock == 0 &&
+         reinterpret_cast<uintptr_t>(data) % 64 == 0 &&
+         batch * target.batch * static_cast<int64_t>(sizeof(float)) > kStreamBytes;
+}
+
 // Where the positions of a row of a strip lie in the source: those of an axis from one position on.
 struct Places {
   const int32_t *source, *run;

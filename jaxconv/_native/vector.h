@@ -79,6 +79,18 @@ JAXCONV_INLINE void store_first(float* p, Vec v, int64_t n) {
 #endif
 }
 
+// Stores around the caches, where a vector is a whole line of them: a result too large for them is then not read from
+// memory before it is overwritten. `p` is the beginning of a line. A job that has stored so ends with `streamed`.
+#if defined(__AVX512F__)
+constexpr bool kStreams = true;
+JAXCONV_INLINE void stream(float* p, Vec v) { _mm512_stream_ps(p, v); }
+JAXCONV_INLINE void streamed() { _mm_sfence(); }
+#else
+constexpr bool kStreams = false;
+JAXCONV_INLINE void stream(float* p, Vec v) { store(p, v); }
+JAXCONV_INLINE void streamed() {}
+#endif
+
 JAXCONV_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 JAXCONV_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 JAXCONV_INLINE int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }

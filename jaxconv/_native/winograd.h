@@ -291,7 +291,7 @@ bool winograd_pass(const Problem& p, const View<const T>& source, const View<T>&
             const int64_t q = part(tiles, position_tiles, i), q_end = part(tiles, position_tiles, i + 1);
             kDenseTiles[v_end - v][q_end - q](transformed + k * from_product + q * blocks.source, blocks.source, runs,
                                               count, w + lane, padded, products + k * product + q * padded + lane,
-                                              padded, padded - lane, nullptr, 0);
+                                              padded, padded - lane, nullptr, 0, false);
           }
         }
       }
