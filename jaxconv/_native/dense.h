@@ -210,6 +210,14 @@ bool readable(const View<const float>& source, const Pass& pass) {
          reads_in_order(pass.axis[2]);
 }
 
+// The strip of a pass that may.
+template <class T>
+Strip lying_strip(const View<const T>& from, const Pass& pass, const int64_t first[3], int64_t batch, int64_t channel) {
+  const float* data = as_float(from.data) + batch * from.batch + channel;
+  for (int a = 0; a < 3; ++a) data += pass.axis[a].source[first[a] * pass.axis[a].step] * from.axis[a];
+  return {data, from.axis[0], from.axis[1], from.axis[2], true};
+}
+
 // One pass over all images and groups, and the bias, packed as the kernel is, where it is not null. Where `add`, to
 // what the target holds; then a piece of work is a whole image, since different positions of the pass may be the same
 // of the target.
@@ -262,11 +270,7 @@ void dense_pass(const Problem& p, const View<const T>& source, const View<T>& ta
         const int64_t some = blocks.sources(s), channel = group * blocks.source + blocks.source_begin(s);
         Strip strip;
         if (direct_source) {
-          strip = {as_float(source.data) + image * source.batch + channel +
-                       deep.source[first[0] * deep.step] * source.axis[0] +
-                       high.source[first[1] * high.step] * source.axis[1] +
-                       wide.source[first[2] * wide.step] * source.axis[2],
-                   source.axis[0], source.axis[1], source.axis[2], true};
+          strip = lying_strip(source, pass, first, image, channel);
         } else {
           strip = make_strip(&scratch.strip, source, pass, first, rows, width, image, channel, some, some);
         }
@@ -313,6 +317,8 @@ void dense_pass(const Problem& p, const View<const T>& source, const View<T>& ta
 
 // Channels of x in a block of the weight's gradient, whose sums stay in the second cache.
 constexpr int64_t kGradientChannels = 64;
+// What a piece reads of x where the next one is asked for: the second cache holds several, the nearest one most.
+constexpr int64_t kAheadBytes = 32 << 10;
 
 // The sum of n numbers, whole vectors of them, over all slots.
 void add_slots(float* out, const float* sums, int64_t n, int64_t slots, int64_t slot) {
@@ -378,7 +384,11 @@ void dense_weight(const Problem& p, const View<const T>& x, const View<const T>&
   const int64_t tiles = p.groups * blocks.source_blocks * blocks.target_blocks, slots = gradient_slots(p, blocks);
   const int64_t per_group = blocks.floats();
   const Axis &high = pass.axis[1], &wide = pass.axis[2];
-  const Cut c = cut(pass, least(blocks.source, kGradientChannels), kStripBytes, 1);
+  // What one tap reads is read from memory, where a copy would only delay it; if all pixels are one row, the piece that
+  // follows is asked for in the meantime.
+  const bool direct_x = blocks.taps == 1 && readable(x, pass);
+  const bool ahead = direct_x && high.count == 1;
+  const Cut c = cut(pass, least(blocks.source, kGradientChannels), ahead ? kAheadBytes : kStripBytes, 1);
   const int64_t pieces = p.batch * p.y_size[0] * c.row_pieces * c.width_pieces;
 
   auto tile_of = [&](int64_t tile, int64_t* group, int64_t* s, int64_t* t) {
@@ -403,7 +413,12 @@ void dense_weight(const Problem& p, const View<const T>& x, const View<const T>&
 
     for (int64_t piece = part(pieces, slots, slot); piece < part(pieces, slots, slot + 1); ++piece) {
       const auto [image, first, rows, width] = piece_of(c, pass, piece);
-      const Strip strip = make_strip(&scratch.strip, x, pass, first, rows, width, image, channel, some, some);
+      Strip strip;
+      if (direct_x) {
+        strip = lying_strip(x, pass, first, image, channel);
+      } else {
+        strip = make_strip(&scratch.strip, x, pass, first, rows, width, image, channel, some, some);
+      }
       const int64_t count = make_runs(runs, strip, pass, p, some, padded);
 
       const T* from = y.data + image * y.batch + first[0] * y.axis[0] + first[1] * y.axis[1] + first[2] * y.axis[2] +
@@ -428,6 +443,12 @@ void dense_weight(const Problem& p, const View<const T>& x, const View<const T>&
           for (int64_t j = 0; j < number_tiles; ++j) {
             const int64_t n = part(runs[i].length, number_tiles, j);
             const int64_t n_end = part(runs[i].length, number_tiles, j + 1);
+            if (ahead && tile == 0) {
+              for (int64_t k = part(width, number_tiles, j); k < part(width, number_tiles, j + 1); ++k) {
+                prefetch(strip.data + (width + k) * strip.position, some);
+                prefetch(grad + (width + k) * grad_step, padded);
+              }
+            }
             kDenseWeightTiles[v_end - v][n_end - n](
                 strip.data + runs[i].strip + n, high.step * strip.row, wide.step * strip.position, grad + v * kLanes,
                 grad_row, grad_step, rows, width, total + runs[i].kernel + n * padded + v * kLanes, padded);

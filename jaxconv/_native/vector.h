@@ -43,6 +43,11 @@ typedef float UnalignedVec __attribute__((vector_size(kLanes * 4), aligned(4), m
 JAXCONV_INLINE Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
 JAXCONV_INLINE void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
 
+// Asks for n numbers that are read soon. They need not be there.
+JAXCONV_INLINE void prefetch(const float* p, int64_t n) {
+  for (int64_t i = 0; i < n; i += 64 / static_cast<int64_t>(sizeof(float))) __builtin_prefetch(p + i, 0, 2);
+}
+
 typedef int32_t Lanes __attribute__((vector_size(kLanes * 4)));
 using AllLanes = std::make_integer_sequence<int, kLanes>;
 
