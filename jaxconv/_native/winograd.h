@@ -430,14 +430,17 @@ bool winograd_weight(const Problem& p, const View<const T>& x, const View<const 
     int64_t group, s, t;
     tile_of(job / shares, &group, &s, &t);
     const int64_t some = blocks.sources(s), padded = blocks.wide(t), begin = blocks.source_begin(s);
-    const float* total = sums + group * per_group + blocks.begin(s, t);
+    float* total = sums + group * per_group + blocks.begin(s, t);
+    const int64_t first = part(some, shares, job % shares), last = part(some, shares, job % shares + 1);
+    for (int64_t k = 0; k < kProducts; ++k) {
+      float* to = total + (k * some + first) * padded;
+      add_slots(to, to, (last - first) * padded, slots, p.groups * per_group);
+    }
     Vec bad = {};
-    for (int64_t i = part(some, shares, job % shares); i < part(some, shares, job % shares + 1); ++i) {
+    for (int64_t i = first; i < last; ++i) {
       for (int64_t o0 = 0; o0 < padded; o0 += kBlock) {
         float products[kProducts][kBlock], taps[9][kBlock];
-        for (int64_t k = 0; k < kProducts; ++k) {
-          add_slots(products[k], total + (k * some + i) * padded + o0, kBlock, slots, p.groups * per_group);
-        }
+        for (int64_t k = 0; k < kProducts; ++k) copy(products[k], total + (k * some + i) * padded + o0, kBlock);
         transform_sums(products, taps);
         for (int tap = 0; tap < 9; ++tap) {
           for (int o = 0; o < kBlock; o += kLanes) bad += load(taps[tap] + o) - load(taps[tap] + o);
