@@ -42,9 +42,9 @@ bool storage_of(ffi::DataType dtype, Storage* storage) {
   }
 }
 
-// XLA gives results memory that is often fresh from the operating system, which then comes in, and is cleared, where it
-// is first written: a page fault for each 4 KiB takes longer than many a kernel. Where there are huge pages to be had
-// on request, this is the request. A wish only: nothing depends on whether it is granted.
+// XLA gives results and scratch memory that is often fresh from the operating system, which then comes in, and is
+// cleared, where it is first written: a page fault for each 4 KiB takes longer than many a kernel. Where there are huge
+// pages to be had on request, this is the request. A wish only: nothing depends on whether it is granted.
 void prefer_huge_pages(void* data, int64_t bytes) {
 #if defined(__linux__)
   constexpr uintptr_t kHuge = uintptr_t{2} << 20;
@@ -115,6 +115,7 @@ ffi::Error run(ffi::ThreadPool pool, ffi::RemainingArgs arguments, ffi::Remainin
   }
 
   prefer_huge_pages(result.untyped_data(), static_cast<int64_t>(result.size_bytes()));
+  prefer_huge_pages(scratch.untyped_data(), static_cast<int64_t>(scratch.size_bytes()));
   Helped threads(pool.num_threads(), [&pool](std::function<void()> f) { pool.Schedule(std::move(f)); });
   const void *from = a.untyped_data(), *other = b.untyped_data();
   void *to = result.untyped_data(), *space = reinterpret_cast<void*>(aligned);
