@@ -85,6 +85,9 @@ void dense_tile(const float* source, int64_t step, const Run* runs, int64_t coun
   }
 }
 
+// Products of the weight's gradient that are added up before their sum is added to others.
+constexpr int64_t kGradientTerms = 512;
+
 // total[j] += sum over positions of source[j] target, for J adjacent numbers of the source and V vectors of channels of
 // the target, over `rows` rows of `width` positions.
 template <int J, int V>
@@ -92,27 +95,34 @@ void dense_weight_tile(const float* source, int64_t source_row, int64_t source_s
                        int64_t target_row, int64_t target_step, int64_t rows, int64_t width, float* total,
                        int64_t wide) {
   Vec sum[J][V] = {};  // of its own, for it to be rounded as a short one
-  for (int64_t r = 0; r < rows; ++r) {
+  for (int64_t r = 0, terms = 0; r < rows; ++r) {
     const float* a = source + r * source_row;
     const float* b = target + r * target_row;
-    for (int64_t i = 0; i < width; ++i, a += source_step, b += target_step) {
-      Vec values[V];
+    for (int64_t i = 0; i < width;) {
+      const int64_t end = least(width, i + kGradientTerms - terms);
+      terms += end - i;
+      for (; i < end; ++i, a += source_step, b += target_step) {
+        Vec values[V];
 #pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) values[v] = load(b + v * kLanes);
+        for (int v = 0; v < V; ++v) values[v] = load(b + v * kLanes);
+#pragma GCC unroll 8
+        for (int j = 0; j < J; ++j) {
+          const float value = a[j];
+#pragma GCC unroll 8
+          for (int v = 0; v < V; ++v) sum[j][v] += value * values[v];
+        }
+      }
+      if (terms < kGradientTerms && (r + 1 < rows || i < width)) continue;
+      terms = 0;
 #pragma GCC unroll 8
       for (int j = 0; j < J; ++j) {
-        const float value = a[j];
 #pragma GCC unroll 8
-        for (int v = 0; v < V; ++v) sum[j][v] += value * values[v];
+        for (int v = 0; v < V; ++v) {
+          float* to = total + j * wide + v * kLanes;
+          store(to, load(to) + sum[j][v]);
+          sum[j][v] = Vec{};
+        }
       }
-    }
-  }
-#pragma GCC unroll 8
-  for (int j = 0; j < J; ++j) {
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) {
-      float* to = total + j * wide + v * kLanes;
-      store(to, load(to) + sum[j][v]);
     }
   }
 }

@@ -46,7 +46,7 @@ void lanes_tile(const float* source, int64_t step, const int64_t* taps, int64_t 
 
 // Products of the weight's gradient that are added up before their sum is added to others. Each brings a load of its
 // own, so that the additions cost little.
-constexpr int64_t kGradientTerms = 16;
+constexpr int64_t kLaneTerms = 16;
 
 // total[t] += sum over positions of source[tap t] target, lane by lane, for T taps.
 template <int T>
@@ -58,14 +58,14 @@ void lanes_weight_tile(const float* source, int64_t source_row, int64_t source_s
     const float* a = source + r * source_row;
     const float* b = target + r * target_row;
     for (int64_t i = 0; i < width;) {
-      const int64_t end = least(width, i + kGradientTerms - terms);
+      const int64_t end = least(width, i + kLaneTerms - terms);
       terms += end - i;
       for (; i < end; ++i, a += source_step, b += target_step) {
         const Vec value = load(b);
 #pragma GCC unroll 8
         for (int t = 0; t < T; ++t) sum[t] += load(a + taps[t]) * value;
       }
-      if (terms < kGradientTerms) continue;
+      if (terms < kLaneTerms) continue;
       terms = 0;
 #pragma GCC unroll 8
       for (int t = 0; t < T; ++t) whole[t] += sum[t], sum[t] = Vec{};
