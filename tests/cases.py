@@ -158,6 +158,8 @@ CASES = (
     Case("2d_reflect_crop", 2, 2, 3, (7, 6), 4, (2, 3), pads=((-2, 3), (4, -1)), padding_mode="reflect"),
     Case("2d_replicate", 2, 2, 3, (4, 5), 5, (3, 2), (2, 1), ((5, 1), (0, 2)), padding_mode="replicate"),
     Case("2d_replicate_crop", 2, 2, 3, (6, 5), 4, (2, 3), pads=((-1, -2), (7, -1)), padding_mode="replicate"),
+    # Nothing of the image is left, but for what its edge is repeated as.
+    Case("2d_replicate_crop_all", 2, 2, 3, (3, 4), 4, (2, 2), 2, ((-5, 7), (7, -6)), padding_mode="replicate"),
     Case("2d_circular", 2, 2, 4, (4, 5), 6, (3, 2), pads=((4, 1), (2, 5)), groups=2, padding_mode="circular"),
     Case("2d_circular_crop", 2, 2, 3, (8, 7), 4, (3, 2), pads=((-2, 4), (3, -1)), padding_mode="circular"),
     Case("2d_circular_one_axis", 2, 2, 3, (4, 6), 5, (3, 2), pads=((0, 0), (1, 2)), padding_mode="circular"),

@@ -151,9 +151,11 @@ void input(const Problem& original, const void* w, const void* y_data, void* x_d
   if (p.mode == Mode::zeros) return;
   for (int a = 0; a < 3; ++a) begin[a] = 0, end[a] = p.low[a] + p.x_size[a] + p.high[a];
   for (int a = 0; a < 3; ++a) {
-    const int64_t padded = end[a], inner = most(p.low[a], 0), outer = least(p.low[a] + p.x_size[a], padded);
+    // Where the image lies within the padded one, of which a crop may leave nothing.
+    const int64_t padded = end[a], inner = least(most(p.low[a], 0), padded);
+    const int64_t outer = least(most(p.low[a] + p.x_size[a], 0), padded);
     if (p.low[a] > 0) {
-      end[a] = p.low[a];
+      end[a] = inner;
       input_box(plan, y, x, begin, end, &kernel, true, threads);
     }
     if (p.high[a] > 0) {
