@@ -46,11 +46,7 @@ weight_bias_p.multiple_results = True
 
 # The names of a primitive's arguments and of its results.
 _ARRAYS = {
-    output_p: ("xw", "y"),
-    input_p: ("wy", "x"),
-    weight_p: ("xy", "w"),
-    output_bias_p: ("xwb", "y"),
-    weight_bias_p: ("xy", "wb"),
+    p: sharded.ARRAYS[p.name.removeprefix("conv_")] for p in (output_p, input_p, weight_p, output_bias_p, weight_bias_p)
 }
 
 
@@ -352,9 +348,9 @@ def _compute(
     family: Any = sharded if algorithm == "native" and divided else select.FAMILIES[algorithm]
     options = (precision, through if through != a.dtype else None)
     if algorithm == "native" and primitive is output_bias_p:
-        return family.output_bias(a, b, bias[0], spec, *options).astype(dtype)
+        return family.output(a, b, spec, *options, bias=bias[0]).astype(dtype)
     if algorithm == "native" and primitive is weight_bias_p:
-        return [part.astype(dtype) for part in family.weight_bias(a, b, spec, w_shape, *options)]
+        return [part.astype(dtype) for part in family.weight(a, b, spec, w_shape, *options, bias=True)]
     if op == "output":
         y = family.output(a, b, spec, *options).astype(dtype)
         return xla.add_bias(y, bias[0], spec) if bias else y

@@ -55,7 +55,9 @@ def three_ops(family, spec, x_shape, w_shape):
 
 def with_bias(spec, w_shape):
     """One program of the two ops that have a bias."""
-    return jax.jit(lambda x, w, b, y: (native.output_bias(x, w, b, spec), *native.weight_bias(x, y, spec, w_shape)))
+    return jax.jit(
+        lambda x, w, b, y: (native.output(x, w, spec, bias=b), *native.weight(x, y, spec, w_shape, bias=True))
+    )
 
 
 def relative_error(actual, expected):
@@ -134,8 +136,8 @@ def test_accuracy(case):
 
         @jax.jit
         def compute(x, w, b, y, spec=spec):
-            weight_bias = native.weight_bias(x, y, spec, w.shape)
-            return native.output_bias(x, w, b, spec), native.input(w, y, spec, x.shape), *weight_bias
+            weight_bias = native.weight(x, y, spec, w.shape, bias=True)
+            return native.output(x, w, spec, bias=b), native.input(w, y, spec, x.shape), *weight_bias
 
         for isa in _native.isas():
             _native.use_isa(isa)
@@ -511,11 +513,11 @@ def test_any_numbers_at_the_boundary_are_computed_or_refused(data):
         assert "jaxconv:" in error
 
 
-@given(st.integers(-1, 3), st.lists(sizes, min_size=30, max_size=30))
+@given(st.integers(-1, 3), st.lists(sizes, min_size=32, max_size=32))
 def test_any_numbers_asked_for_scratch_are_answered(op, numbers):
     array = np.asarray(numbers, np.int64)
     for rank in (0, 1, 2, 3, 4):
-        assert _native.library.jaxconv_scratch_bytes(op, rank, array.ctypes.data) >= -1
+        assert _native.kernels.jaxconv_scratch_bytes(op, rank, array.ctypes.data) >= -1
 
 
 # --- the choice -----------------------------------------------------------------------------------------------
@@ -602,7 +604,7 @@ def test_an_instruction_set_that_the_machine_lacks_is_refused(monkeypatch):
         jaxconv_isa_supported = Mock(side_effect=lambda i: i == 0)
         jaxconv_use_isa = Mock(side_effect=lambda i: i == 0)
 
-    monkeypatch.setattr(_native, "library", Library())
+    monkeypatch.setattr(_native, "kernels", Library())
     assert _native.isas() == ["baseline"]
     with pytest.raises(ValueError, match="does not have the instruction set 'vectors', only baseline"):
         _native.use_isa("vectors")
@@ -622,7 +624,7 @@ def test_a_library_that_xla_would_refuse_is_not_shown_to_it(monkeypatch, tmp_pat
         header.write_text("#define XLA_FFI_API_MAJOR {}\n\n#define XLA_FFI_API_MINOR {}\n".format(*version))
     monkeypatch.setattr(jax.ffi, "include_dir", lambda: str(tmp_path))
     monkeypatch.setattr(_native, "_declare", lambda library: None)
-    library = Mock(wraps=_native.library)
+    library = Mock(wraps=_native.kernels)
     library.jaxconv_xla_major, library.jaxconv_xla_minor = Mock(return_value=0), Mock(return_value=3)
     monkeypatch.setattr(_native.ctypes, "CDLL", lambda path: library)
     registered = []

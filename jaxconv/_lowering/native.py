@@ -18,23 +18,18 @@ from jaxconv._spec import PADDING_MODES, ConvSpec
 
 
 def output(
-    x: jax.Array, w: jax.Array, spec: ConvSpec, precision: Any = None, preferred_element_type: Any = None
+    x: jax.Array,
+    w: jax.Array,
+    spec: ConvSpec,
+    precision: Any = None,
+    preferred_element_type: Any = None,
+    bias: jax.Array | None = None,
 ) -> jax.Array:
-    """The convolution of batched images `x` with `w`."""
-    return _output(x, w, (), spec, preferred_element_type)
-
-
-def output_bias(
-    x: jax.Array, w: jax.Array, b: jax.Array, spec: ConvSpec, precision: Any = None, preferred_element_type: Any = None
-) -> jax.Array:
-    """The convolution of batched images `x` with `w`, to which `b` is added while it is written."""
-    return _output(x, w, (b,), spec, preferred_element_type)
-
-
-def _output(x: jax.Array, w: jax.Array, bias: tuple[jax.Array, ...], spec: ConvSpec, dtype: Any) -> jax.Array:
+    """The convolution of batched images `x` with `w`, to which a bias is added while it is written."""
     size = spec.output_size([x.shape[a] for a in spec.spatial_axes], w.shape[2:])
-    y_shape = _like_images(x.shape[0], w.shape[0], size, spec)
-    return _call("output", (x, w, *bias), spec, dtype, (x.shape, w.shape, y_shape), (y_shape,), len(bias))[0]
+    shapes = (x.shape, w.shape, _like_images(x.shape[0], w.shape[0], size, spec))
+    arrays = (x, w) if bias is None else (x, w, bias)
+    return _call("output", arrays, spec, preferred_element_type, shapes, shapes[2:], bias is not None)[0]
 
 
 def input(
@@ -56,22 +51,15 @@ def weight(
     w_shape: Sequence[int],
     precision: Any = None,
     preferred_element_type: Any = None,
-) -> jax.Array:
-    """The transpose of `output` in w: the correlation of `x` with `y`, a weight of shape `w_shape`."""
-    return _call("weight", (x, y), spec, preferred_element_type, (x.shape, w_shape, y.shape), (w_shape,))[0]
+    bias: bool = False,
+) -> Any:
+    """The transpose of `output` in w: the correlation of `x` with `y`, a weight of shape `w_shape`.
 
-
-def weight_bias(
-    x: jax.Array,
-    y: jax.Array,
-    spec: ConvSpec,
-    w_shape: Sequence[int],
-    precision: Any = None,
-    preferred_element_type: Any = None,
-) -> list[jax.Array]:
-    """The transpose of `output_bias` in (w, b): the weight, and the sums of `y`, which is read once for both."""
-    shapes = (x.shape, w_shape, y.shape)
-    return _call("weight", (x, y), spec, preferred_element_type, shapes, (w_shape, w_shape[:1]), 1)
+    With `bias` the transpose in (w, bias), a list of the two: the sums of `y` are taken from what is read anyway.
+    """
+    results = (w_shape, w_shape[:1]) if bias else (w_shape,)
+    found = _call("weight", (x, y), spec, preferred_element_type, (x.shape, w_shape, y.shape), results, bias)
+    return found if bias else found[0]
 
 
 def _call(
@@ -81,7 +69,7 @@ def _call(
     dtype: Any,
     shapes: tuple[Sequence[int], ...],
     results: tuple[Sequence[int], ...],
-    bias: int = 0,
+    bias: bool = False,
 ) -> list[jax.Array]:
     """The results of `op`, of the shapes `results`; `shapes` are those of x, w and y, `bias` whether there is one."""
     own = arrays[0].dtype if dtype is None else jnp.dtype(dtype)
@@ -96,7 +84,7 @@ def _call(
     }
     listed = [n for values in (*shapes, *per_axis.values()) for n in values]
     storage = _native.STORAGES.index(str(through))
-    scratch = _native.scratch_bytes(op, spec.rank, [*listed, *numbers.values(), storage, bias])
+    scratch = _native.scratch_bytes(op, spec.rank, [*listed, *numbers.values(), storage, int(bias)])
     like = [jax.ShapeDtypeStruct(tuple(shape), through) for shape in results]
     attributes = {name: np.asarray(values, np.int64) for name, values in per_axis.items()}
     attributes |= {name: np.int64(value) for name, value in numbers.items()}

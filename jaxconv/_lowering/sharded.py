@@ -28,7 +28,7 @@ from jaxconv._lowering import native, xla
 from jaxconv._spec import ConvSpec
 
 # The arguments of each op, and its results; b is a bias.
-_ARRAYS = {
+ARRAYS = {
     "output": ("xw", "y"),
     "output_bias": ("xwb", "y"),
     "input": ("wy", "x"),
@@ -38,28 +38,23 @@ _ARRAYS = {
 
 
 def output(
-    x: jax.Array, w: jax.Array, spec: ConvSpec, precision: Any = None, preferred_element_type: Any = None
+    x: jax.Array,
+    w: jax.Array,
+    spec: ConvSpec,
+    precision: Any = None,
+    preferred_element_type: Any = None,
+    bias: jax.Array | None = None,
 ) -> jax.Array:
-    """The convolution of batched images `x` with `w`."""
+    """The convolution of batched images `x` with `w`, and a bias added to it."""
 
-    def part(x, w, spec, summed):
-        return _total(native.output(x, w, spec, precision, preferred_element_type), summed)
-
-    return _divided("output", part, (x, w), spec)
-
-
-def output_bias(
-    x: jax.Array, w: jax.Array, b: jax.Array, spec: ConvSpec, precision: Any = None, preferred_element_type: Any = None
-) -> jax.Array:
-    """The convolution of batched images `x` with `w`, and `b` added to it."""
-
-    def part(x, w, b, spec, summed):
+    def part(x, w, b=None, *, spec, summed):
         if not summed:
-            return native.output_bias(x, w, b, spec, precision, preferred_element_type)
+            return native.output(x, w, spec, precision, preferred_element_type, b)
         # The channels of x are divided: the bias belongs to none of the parts, but to their sum.
-        return xla.add_bias(_total(native.output(x, w, spec, precision, preferred_element_type), summed), b, spec)
+        y = _total(native.output(x, w, spec, precision, preferred_element_type), summed)
+        return y if b is None else xla.add_bias(y, b, spec)
 
-    return _divided("output_bias", part, (x, w, b), spec)
+    return _divided("output", part, (x, w), spec) if bias is None else _divided("output_bias", part, (x, w, bias), spec)
 
 
 def input(
@@ -87,36 +82,19 @@ def weight(
     w_shape: Sequence[int],
     precision: Any = None,
     preferred_element_type: Any = None,
-) -> jax.Array:
-    """The transpose of `output` in w: the correlation of `x` with `y`, a weight of shape `w_shape`."""
+    bias: bool = False,
+) -> Any:
+    """The transpose of `output` in w: the correlation of `x` with `y`, a weight of shape `w_shape`.
+
+    With `bias` the transpose in (w, bias), a list of the two.
+    """
 
     def part(x, y, spec, summed):
-        shape = _weight_shape(x, y, spec, w_shape)
-        return _total(native.weight(x, y, spec, shape, precision, preferred_element_type), summed)
+        c = spec.channel_axis
+        shape = (y.shape[c], x.shape[c] // spec.groups, *w_shape[2:])
+        return _total(native.weight(x, y, spec, shape, precision, preferred_element_type, bias), summed)
 
-    return _divided("weight", part, (x, y), spec)
-
-
-def weight_bias(
-    x: jax.Array,
-    y: jax.Array,
-    spec: ConvSpec,
-    w_shape: Sequence[int],
-    precision: Any = None,
-    preferred_element_type: Any = None,
-) -> list[jax.Array]:
-    """The transpose of `output_bias` in (w, b): the weight, and the sums of `y`."""
-
-    def part(x, y, spec, summed):
-        shape = _weight_shape(x, y, spec, w_shape)
-        return _total(native.weight_bias(x, y, spec, shape, precision, preferred_element_type), summed)
-
-    return _divided("weight_bias", part, (x, y), spec)
-
-
-def _weight_shape(x: jax.Array, y: jax.Array, spec: ConvSpec, w_shape: Sequence[int]) -> tuple[int, ...]:
-    c = spec.channel_axis
-    return (y.shape[c], x.shape[c] // spec.groups, *w_shape[2:])
+    return _divided("weight_bias" if bias else "weight", part, (x, y), spec)
 
 
 def _total(parts: Any, summed: Sequence[str]) -> Any:
@@ -153,7 +131,7 @@ def spread(ctx: Any) -> tuple[Any, str]:
 def _divided(op: str, part, arrays: tuple[jax.Array, ...], spec: ConvSpec) -> Any:
     """`part` of the arrays, computed in parts where they are divided among devices."""
     # Shardy's rule in words, each axis with a name: those that cannot be divided have names of their own.
-    arguments, results = _ARRAYS[op]
+    arguments, results = ARRAYS[op]
     axes = _axes(spec)
     names = {n: [axis or f"{n}{i}" for i, axis in enumerate(axes[n])] for n in axes}
     undivided = {f"{n}{i}" for n in axes for i, axis in enumerate(axes[n]) if axis is None}
@@ -200,7 +178,7 @@ def _axes(spec: ConvSpec) -> Mapping[str, list[str | None]]:
 def _partition(op: str, part, spec: ConvSpec, mesh: Mesh, arguments, result):
     """What XLA's partitioner asks: the function of the parts, and which parts it takes and gives."""
     results = result if isinstance(result, Sequence) else (result,)
-    order = "".join(_ARRAYS[op])
+    order = "".join(ARRAYS[op])
     arrays = dict(zip(order, (*arguments, *results), strict=True))
     axes = _axes(spec)
     devices = list(results[0].sharding.devices_indices_map((0,) * len(results[0].shape)))  # in the program's order
@@ -215,7 +193,7 @@ def _partition(op: str, part, spec: ConvSpec, mesh: Mesh, arguments, result):
     shardings = {
         n: NamedSharding(mesh, PartitionSpec(*(of.get(axis) if axis else None for axis in axes[n]))) for n in order
     }
-    summed = [name for axis in of if axis not in axes[_ARRAYS[op][1][0]] for name in of[axis]]
+    summed = [name for axis in of if axis not in axes[ARRAYS[op][1][0]] for name in of[axis]]
     own = replace(spec, groups=spec.groups // math.prod(mesh.shape[name] for name in of.get("g", ())))
 
     def of_one(*arrays):
@@ -223,7 +201,7 @@ def _partition(op: str, part, spec: ConvSpec, mesh: Mesh, arguments, result):
         with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
             return part(*arrays, spec=own, summed=summed)
 
-    of_arguments, of_results = (tuple(shardings[n] for n in side) for side in _ARRAYS[op])
+    of_arguments, of_results = (tuple(shardings[n] for n in side) for side in ARRAYS[op])
     return mesh, of_one, jax.tree.unflatten(jax.tree.structure(result), of_results), of_arguments
 
 

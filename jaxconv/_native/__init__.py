@@ -25,9 +25,9 @@ def target(op: str) -> str:
 
 def scratch_bytes(op: str, rank: int, numbers: list[int]) -> int:
     """How many bytes of scratch a call of `op` must bring; `numbers` as `jaxconv_scratch_bytes` in ffi.cpp has them."""
-    assert library is not None
+    assert kernels is not None
     array = np.asarray(numbers, np.int64)
-    count = library.jaxconv_scratch_bytes(OPS.index(op), rank, array.ctypes.data)
+    count = kernels.jaxconv_scratch_bytes(OPS.index(op), rank, array.ctypes.data)
     if count < 0:
         raise ValueError(
             f"the native kernels refuse to compute {op!r} with {numbers}: a size is beyond what they count"
@@ -37,19 +37,19 @@ def scratch_bytes(op: str, rank: int, numbers: list[int]) -> int:
 
 def isas() -> list[str]:
     """The instruction sets that there are kernels for and that this machine has, from the least to the most."""
-    return [name for name, supported in _isas(library).items() if supported] if library else []
+    return [name for name, supported in _isas(kernels).items() if supported] if kernels else []
 
 
 def isa() -> str:
     """The instruction set whose kernels are in use."""
-    assert library is not None
-    return library.jaxconv_isa_in_use().decode()
+    assert kernels is not None
+    return kernels.jaxconv_isa_in_use().decode()
 
 
 def use_isa(name: str) -> None:
     """Takes the kernels of one of `isas()` from now on, in programs that are compiled already too. For tests."""
-    assert library is not None
-    if not library.jaxconv_use_isa(list(_isas(library)).index(name)):
+    assert kernels is not None
+    if not kernels.jaxconv_use_isa(list(_isas(kernels)).index(name)):
         raise ValueError(f"this machine does not have the instruction set {name!r}, only {', '.join(isas())}")
 
 
@@ -124,4 +124,4 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
     return library, None
 
 
-library, unavailable = _load()
+kernels, unavailable = _load()

@@ -156,6 +156,9 @@ struct Blocks {
   int64_t targets(int64_t i) const { return target_end(i) - i * kTargetChannels; }
   int64_t wide(int64_t i) const { return round_up(targets(i), kBlock); }
   int64_t floats() const { return taps * source * round_up(target, kBlock); }
+  // Where the block of channels of the target begins in a packed bias, and how much of it a group takes.
+  int64_t bias_floats() const { return round_up(target, kBlock); }
+  int64_t bias_begin(int64_t group, int64_t t) const { return group * bias_floats() + t * kTargetChannels; }
   // Where a block begins in the packed kernel of its group.
   int64_t begin(int64_t s, int64_t t) const {
     return taps * (source_begin(s) * round_up(target, kBlock) + sources(s) * t * kTargetChannels);
@@ -287,13 +290,14 @@ void dense_pass(const Problem& p, const View<const T>& source, const View<T>& ta
         for (int64_t t = begin; t < end; ++t) {
           const int64_t padded = blocks.wide(t), wanted = direct_target ? blocks.targets(t) : padded;
           const float* w = packed + group * blocks.floats() + blocks.begin(s, t);
-          const float* start = bias ? bias + group * round_up(blocks.target, kBlock) + t * kTargetChannels : nullptr;
           const int64_t count = make_runs(runs, strip, pass, p, some, padded);
           const int64_t vectors = padded / kLanes, tiles = up(vectors, kTileVectors);
           for (int64_t tile = 0; tile < tiles; ++tile) {
             const int64_t v = part(vectors, tiles, tile), v_end = part(vectors, tiles, tile + 1);
             const int64_t lane = v * kLanes;
             const int64_t position_tiles = up(width, kTilePositions[v_end - v]);
+            const float* start = bias ? bias + blocks.bias_begin(group, t) + lane : nullptr;
+            const bool more = s > 0 || (direct_target && add);  // to what the target holds
             for (int64_t r = 0; r < rows; ++r) {
               float* row = direct_target ? to + high.target[first[1] + r] * target.axis[1] : to + r * to_row;
               row += t * kTargetChannels - floor + lane;
@@ -302,13 +306,9 @@ void dense_pass(const Problem& p, const View<const T>& source, const View<T>& ta
                 const int64_t q = part(width, position_tiles, i);
                 const int64_t q_end = part(width, position_tiles, i + 1);
                 float* out = row + q * to_position;
-                const bool more = s > 0 || (direct_target && add);
                 kDenseTiles[v_end - v][q_end - q](from + q * wide.step * strip.position, wide.step * strip.position,
                                                   runs, count, w + lane, padded, out, to_position, wanted - lane,
-                                                  more    ? out
-                                                  : start ? start + lane
-                                                          : nullptr,
-                                                  more ? to_position : 0, past);
+                                                  more ? out : start, more ? to_position : 0, past);
               }
             }
           }
@@ -372,8 +372,7 @@ void add_positions(const float* y, int64_t row, int64_t step, int64_t rows, int6
 float* bias_sums(float* bias, const Problem& p, const Blocks& blocks, int64_t slot, int64_t group, int64_t s,
                  int64_t t) {
   if (bias == nullptr || s != 0) return nullptr;
-  const int64_t each = round_up(blocks.target, kBlock);
-  float* sums = bias + (slot * p.groups + group) * each + t * kTargetChannels;
+  float* sums = bias + blocks.bias_begin(slot * p.groups + group, t);
   std::memset(sums, 0, blocks.wide(t) * sizeof(float));
   return sums;
 }

@@ -71,7 +71,7 @@ struct Plan {
 // Of one bias, packed: the lanes of Form::lanes are those of one group.
 int64_t bias_floats(const Plan& plan) {
   return plan.form == Form::lanes ? round_up(plan.groups.lanes, kBlock)
-                                  : plan.problem.groups * round_up(plan.blocks.target, kBlock);
+                                  : plan.problem.groups * plan.blocks.bias_floats();
 }
 
 Plan make_plan(Op op, const Problem& original) {

@@ -217,7 +217,7 @@ void planar_pass(const Problem& p, const View<const T>& source, const View<T>& t
       for (int64_t tile = 0; tile < tiles; ++tile) {
         const int64_t t = part(blocks.target, tiles, tile), t_end = part(blocks.target, tiles, tile + 1);
         const int64_t some = t_end - t;
-        const float* base = bias ? bias + group * round_up(blocks.target, kBlock) + t : nullptr;
+        const float* base = bias ? bias + group * blocks.bias_floats() + t : nullptr;
         // The weights in the order in which they are met.
         float* packed = scratch.weights.get(blocks.source * count * some);
         const T* from = static_cast<const T*>(w.data) + group * w.group + t * w.target;

@@ -276,7 +276,7 @@ bool winograd_pass(const Problem& p, const View<const T>& source, const View<T>&
     for (int64_t t = begin; t < end; ++t) {
       const int64_t padded = blocks.wide(t), product = tiles * padded, n = blocks.targets(t);
       const int64_t channel = group * blocks.target + t * kTargetChannels;
-      const float* start = bias ? bias + group * round_up(blocks.target, kBlock) + t * kTargetChannels : nullptr;
+      const float* start = bias ? bias + blocks.bias_begin(group, t) : nullptr;
       float* products = scratch.products.get(kProducts * product);
       for (int64_t i = 0; i < count; ++i) {
         runs[i] = {i * kTerms, i * kTerms * padded, least(kTerms, blocks.source - i * kTerms)};
