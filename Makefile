@@ -41,7 +41,7 @@ train: $(VENV)/.examples
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror $(wildcard jaxconv/_native/*.h jaxconv/_native/*.cpp tests/cpp/*.h tests/cpp/*.cpp)
+	$(BIN)/clang-format --dry-run --Werror $(wildcard jaxconv/_native/*.h jaxconv/_native/*.cpp tests/native/cpp/*.h tests/native/cpp/*.cpp)
 	$(BIN)/pyright
 
 test: lint
@@ -52,7 +52,7 @@ bench: $(VENV)/.benchmarks
 
 # The kernels alone, in programs of their own: neither Python nor JAX can run under a sanitizer.
 sanitize: $(VENV)/.test
-	$(BIN)/cmake -S tests/cpp -B build/sanitize
+	$(BIN)/cmake -S tests/native/cpp -B build/sanitize
 	$(BIN)/cmake --build build/sanitize --parallel
 	build/sanitize/kernels_address
 	build/sanitize/kernels_thread

@@ -13,9 +13,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxconv import _layer, _picture, _spec
+from jaxconv import _picture
+from jaxconv._layers import convolution as _layer
 from jaxconv._lowering.select import choose
 from jaxconv._picture import Axis
+from jaxconv._spec.arguments import axis_number, parse_shape
+from jaxconv._spec.convolution import (
+    ConvSpec,
+    TransposedSpec,
+    check_groups,
+    multiply_accumulates,
+    parse_conv,
+    parse_conv_transpose,
+)
+from jaxconv._spec.padding import resolve_pads
+from jaxconv._spec.patches import parse_fold, parse_unfold
+from jaxconv._spec.pooling import adaptive_window, parse_adaptive, parse_pool
+from jaxconv._spec.shapes import is_static, split_shape
 
 _WIDTH = 100  # of the text, in columns
 _INDENT = 22
@@ -300,8 +314,8 @@ def explain(layer: Any, input_shape: Sequence[int]) -> Explanation:
         >>> explanation.multiply_accumulates
         20592000
     """
-    shape = _spec.parse_shape("input_shape", input_shape)
-    if not _spec.is_static(shape):
+    shape = parse_shape("input_shape", input_shape)
+    if not is_static(shape):
         raise ValueError(f"input_shape must be of numbers, got {shape}; choose a number for each symbolic size")
     if isinstance(layer, str):
         layer = _layer_of_text(layer)
@@ -386,7 +400,7 @@ def _unknown(name: str, known: Sequence[str]) -> str:
 def _convolution(layer: Any, shape: tuple[int, ...]) -> Explanation:
     rank, given = layer.rank, _layer.check(layer)
     in_channels, w_shape, bias_shape = _parameter_shapes(layer, shape)
-    spec = _spec.parse_conv(
+    spec = parse_conv(
         rank,
         shape,
         w_shape,
@@ -398,7 +412,7 @@ def _convolution(layer: Any, shape: tuple[int, ...]) -> Explanation:
         given.padding_mode,
         given.data_format,
     )
-    _, size = _spec.split_shape("input", shape, rank, spec.data_format)
+    _, size = split_shape("input", shape, rank, spec.data_format)
     out = spec.output_size(size, given.kernel_size)
     names = _SPATIAL[rank]
     numbers = list(zip(names, size, spec.pads, given.kernel_size, spec.strides, spec.dilations, out, strict=True))
@@ -422,7 +436,7 @@ def _convolution(layer: Any, shape: tuple[int, ...]) -> Explanation:
         fields=tuple((a.name, f"{a.dilation} * ({a.kernel} - 1) + 1 = {a.receptive_field}") for a in axes),
         padding=tuple(said),
         filled=spec.padding_mode,
-        multiply_accumulates=_spec.multiply_accumulates(w_shape, out),
+        multiply_accumulates=multiply_accumulates(w_shape, out),
         formula=_product(
             ("out_channels", *(n + "'" for n in names), "(in_channels / groups)", *("k" + n for n in names)),
             (layer.out_channels, *out, f"({in_channels} / {given.groups})", *given.kernel_size),
@@ -435,7 +449,7 @@ def _convolution(layer: Any, shape: tuple[int, ...]) -> Explanation:
 def _transposed(layer: Any, shape: tuple[int, ...]) -> Explanation:
     rank, given = layer.rank, _layer.check(layer)
     in_channels, w_shape, bias_shape = _parameter_shapes(layer, shape)
-    parsed = _spec.parse_conv_transpose(
+    parsed = parse_conv_transpose(
         rank,
         shape,
         w_shape,
@@ -449,8 +463,8 @@ def _transposed(layer: Any, shape: tuple[int, ...]) -> Explanation:
         given.padding_mode,
         given.data_format,
     )
-    _, size = _spec.split_shape("input", shape, rank, given.data_format)
-    pads = _spec.resolve_pads(given.padding, given.kernel_size, given.dilation)
+    _, size = split_shape("input", shape, rank, given.data_format)
+    pads = resolve_pads(given.padding, given.kernel_size, given.dilation)
     out, names = parsed.size, _SPATIAL[rank]
     fields, spans = parsed.receptive_field(given.kernel_size), parsed.spec.receptive_field(given.kernel_size)
     columns = (names, size, out, given.kernel_size, given.stride, given.dilation, pads, fields)
@@ -485,7 +499,7 @@ def _transposed(layer: Any, shape: tuple[int, ...]) -> Explanation:
         ),
         padding=tuple(said),
         filled=given.padding_mode,
-        multiply_accumulates=_spec.multiply_accumulates(w_shape, size),
+        multiply_accumulates=multiply_accumulates(w_shape, size),
         formula=_product(
             ("in_channels", *names, "(out_channels / groups)", *("k" + n for n in names)),
             (in_channels, *size, f"({layer.out_channels} / {given.groups})", *given.kernel_size),
@@ -500,8 +514,8 @@ def _parameter_shapes(layer: Any, shape: tuple[int, ...]) -> tuple[int, tuple[in
     """The number of input channels, and the shapes of weight and bias."""
     channels = layer.in_channels
     if channels is None:
-        channels, _ = _spec.split_shape("input", shape, layer.rank, layer.data_format)
-        _spec.check_groups(layer.groups, in_channels=channels)
+        channels, _ = split_shape("input", shape, layer.rank, layer.data_format)
+        check_groups(layer.groups, in_channels=channels)
     # Linen keeps the argument; NNX the parameter, or what makes it.
     bias = layer.bias
     has_bias = bias if isinstance(bias, bool) else bias is not None or getattr(layer, "_bias_key", None) is not None
@@ -541,7 +555,7 @@ def _grouping(in_channels: int, out_channels: int, groups: int) -> tuple[str, st
     return "grouped", f"{groups}: each block of {channels(reads, 'input')} makes {channels(makes, 'output')} alone"
 
 
-def _ops(layer: Any, spec: _spec.ConvSpec, x_shape, w_shape) -> tuple[Op, ...]:
+def _ops(layer: Any, spec: ConvSpec, x_shape, w_shape) -> tuple[Op, ...]:
     """How each op is computed here. The order is the layer's: its output first."""
     dtype = jnp.dtype(layer.param_dtype if layer.dtype is None else layer.dtype)
     ops = []
@@ -574,14 +588,14 @@ def _plain(layer: Any, shape: tuple[int, ...], rank: int, kind: str) -> dict:
 
 
 def _each_apart(shape: tuple[int, ...], rank: int, data_format: str) -> dict:
-    channels, _ = _spec.split_shape("input", shape, rank, data_format)
+    channels, _ = split_shape("input", shape, rank, data_format)
     return {"channels": (channels, channels, channels), "grouping": ("each apart", "none: each channel apart")}
 
 
 def _pad(layer: Any, shape: tuple[int, ...]) -> Explanation:
     rank = layer.rank
     said = _plain(layer, shape, rank, f"{rank}-D padding")
-    _, size = _spec.split_shape("input", shape, rank, layer.data_format)
+    _, size = split_shape("input", shape, rank, layer.data_format)
     pairs = list(zip(layer.padding[::2], layer.padding[1::2], strict=True))[::-1]  # kept with the last axis first
     columns = zip(_SPATIAL[rank], size, pairs, strict=True)
     axes = tuple(Axis(name, n, n + sum(pair), 1, 1, 1, pair, 1) for name, n, pair in columns)
@@ -601,7 +615,7 @@ def _pad(layer: Any, shape: tuple[int, ...]) -> Explanation:
 def _pool(layer: Any, shape: tuple[int, ...]) -> Explanation:
     rank, is_max = layer.rank, isinstance(layer, _layer.MaxPool)
     said = _plain(layer, shape, rank, f"{rank}-D {'maximum' if is_max else 'average'} of each window")
-    spec = _spec.parse_pool(
+    spec = parse_pool(
         rank,
         shape,
         layer.kernel_size,
@@ -611,7 +625,7 @@ def _pool(layer: Any, shape: tuple[int, ...]) -> Explanation:
         layer.ceil_mode,
         layer.data_format,
     )
-    _, size = _spec.split_shape("input", shape, rank, spec.data_format)
+    _, size = split_shape("input", shape, rank, spec.data_format)
     columns = (size, spec.output_size(size), spec.kernel, spec.strides, spec.dilations, spec.padding)
     axes, arithmetic = [], []
     for name, field, *numbers in zip(_SPATIAL[rank], spec.receptive_field(), *columns, strict=True):
@@ -646,12 +660,12 @@ def _pool(layer: Any, shape: tuple[int, ...]) -> Explanation:
 def _adaptive_pool(layer: Any, shape: tuple[int, ...]) -> Explanation:
     rank = layer.rank
     said = _plain(layer, shape, rank, f"{rank}-D average of windows that give a size")
-    sizes = _spec.parse_adaptive(rank, shape, layer.output_size, layer.data_format)
-    _, size = _spec.split_shape("input", shape, rank, layer.data_format)
+    sizes = parse_adaptive(rank, shape, layer.output_size, layer.data_format)
+    _, size = split_shape("input", shape, rank, layer.data_format)
     axes, fields = [], []
     for name, n, wanted in zip(_SPATIAL[rank], size, sizes, strict=True):
         m = n if wanted is None else wanted
-        lengths = sorted({len(_spec.adaptive_window(n, m, i)) for i in range(m)}) or [0]
+        lengths = sorted({len(adaptive_window(n, m, i)) for i in range(m)}) or [0]
         axes.append(Axis(name, n, m, None, None, None, (0, 0), lengths[-1]))
         between = " to ".join(str(k) for k in dict.fromkeys((lengths[0], lengths[-1])))
         fields.append((name, f"{between}: output i reads floor(i * {n} / {m}) to ceil((i + 1) * {n} / {m}) - 1"))
@@ -671,17 +685,17 @@ def _patches(layer: Any, shape: tuple[int, ...]) -> Explanation:
     said = _plain(layer, shape, 2, kind)
     dtype, numbers = jnp.dtype("float32"), (layer.kernel_size, layer.dilation, layer.padding, layer.stride)
     if folds:
-        spec, size, kernel = _spec.parse_fold(shape, dtype, layer.output_size, *numbers)
+        spec, size, kernel = parse_fold(shape, dtype, layer.output_size, *numbers)
         said["layout"] = ("N", "C * kH * kW", "H' * W'")[-len(shape) :]
         channels = shape[-2] // math.prod(kernel)
     else:
-        spec, kernel = _spec.parse_unfold(shape, dtype, *numbers)
-        channels, size = _spec.split_shape("input", shape, 2, "channels_first")
+        spec, kernel = parse_unfold(shape, dtype, *numbers)
+        channels, size = split_shape("input", shape, 2, "channels_first")
     places = spec.output_size(size, kernel)
     sizes = (places, size) if folds else (size, places)
     fields = spec.receptive_field(kernel)
     if folds:
-        transposed = _spec.TransposedSpec(spec, size, (0, 0))
+        transposed = TransposedSpec(spec, size, (0, 0))
         fields = transposed.receptive_field(kernel)
     columns = (_SPATIAL[2], *sizes, kernel, spec.strides, spec.dilations, spec.pads, fields)
     axes = tuple(Axis(*each) for each in zip(*columns, strict=True))
@@ -713,7 +727,7 @@ def _patches(layer: Any, shape: tuple[int, ...]) -> Explanation:
 
 def _flatten(layer: Any, shape: tuple[int, ...]) -> Explanation:
     said = _plain(layer, shape, 1, "several axes made one")
-    first, last = (_spec.axis("dim", dim, len(shape)) for dim in (layer.start_dim, layer.end_dim))
+    first, last = (axis_number("dim", dim, len(shape)) for dim in (layer.start_dim, layer.end_dim))
     said["layout"] = tuple(f"axis {i}" for i in range(len(shape)))
     product = " * ".join(str(n) for n in shape[first : last + 1])
     return Explanation(**said, arithmetic=((f"axis {first}", f"{product} = {said['output_shape'][first]}"),))

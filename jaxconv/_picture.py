@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any, NamedTuple
 
-from jaxconv import _spec
+from jaxconv._spec.padding import PADDING_MODES
+from jaxconv._spec.pooling import adaptive_window
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Line(NamedTuple):
 def taps(axis: Axis, place: int) -> range:
     """The positions that `place` is connected with: position 0 is the image's first, and padding comes before it."""
     if axis.kernel is None or axis.stride is None or axis.dilation is None:
-        return _spec.adaptive_window(axis.size, axis.output_size, place)
+        return adaptive_window(axis.size, axis.output_size, place)
     first = place * axis.stride - axis.pads[0]
     return range(first, first + axis.kernel * axis.dilation, axis.dilation)
 
@@ -487,7 +488,7 @@ def _cell(scene: Scene, side: Side, cell: tuple[int, int], pads: Sequence[tuple[
         return "", None
     image = _is_image(cell, side.sizes, pads, scene.writes)
     flat = side.rows is None
-    if scene.filled in _spec.PADDING_MODES[1:] and any(any(p) for p in pads):
+    if scene.filled in PADDING_MODES[1:] and any(any(p) for p in pads):
         if not all(-p[0] <= c < n + p[1] for c, n, p in zip(cell, side.sizes, pads, strict=True)):
             return "", None  # cropped
         found = [source(scene.filled, *each) or 0 for each in zip(cell, side.sizes, pads, strict=True)]
@@ -622,7 +623,7 @@ def _legend(figure: Any, scene: Scene, lines: Sequence[Line], y: float) -> None:
         return found[0] if len(found) == 1 else f"({', '.join(found)})"
 
     outline = {"edgecolor": _EDGE, "linewidth": 0.8}
-    copied = scene.filled in _spec.PADDING_MODES[1:]
+    copied = scene.filled in PADDING_MODES[1:]
     side, verb = ("input", "writes to") if scene.writes else ("output", "reads")
     kernel = scene.axes[-1].kernel
     if copied and any(any(a.axis.pads) for a in lines):

@@ -29,7 +29,8 @@ from jax.interpreters import ad, batching, mlir
 from jax.sharding import ManualAxisType, NamedSharding, PartitionSpec
 
 from jaxconv._lowering import select, sharded, xla
-from jaxconv._spec import ConvSpec, Size
+from jaxconv._spec.convolution import ConvSpec
+from jaxconv._spec.shapes import Size
 
 # The parameters of each primitive, all static:
 #   spec       the ConvSpec

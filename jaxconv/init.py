@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.nn.initializers import Initializer, variance_scaling
 
-from jaxconv import _spec
+from jaxconv._spec.arguments import one_of
 
 __all__ = [
     "calculate_gain",
@@ -54,7 +54,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
         >>> round(init.calculate_gain("leaky_relu", 1.0), 6)
         1.0
     """
-    gain = _GAINS[_spec.one_of("nonlinearity", nonlinearity, tuple(_GAINS))]
+    gain = _GAINS[one_of("nonlinearity", nonlinearity, tuple(_GAINS))]
     return math.sqrt(2 / (1 + (0.01 if param is None else param) ** 2)) if gain is None else gain
 
 
@@ -180,7 +180,7 @@ def conv_bias_init(
 
 def _kaiming(a: float, mode: str, nonlinearity: str, distribution: Literal["uniform", "normal"]) -> Initializer:
     gain = calculate_gain(nonlinearity, a)
-    return _scaled(gain, _spec.one_of("mode", mode, _FANS), distribution)
+    return _scaled(gain, one_of("mode", mode, _FANS), distribution)
 
 
 def _scaled(gain: float, mode: Any, distribution: Literal["uniform", "normal"]) -> Initializer:

@@ -14,9 +14,23 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxconv import _patches, _spec, functional, init
+from jaxconv import functional, init
 from jaxconv._arrays import as_array
-from jaxconv._spec import IntOrInts
+from jaxconv._ops.convolution import ALGORITHMS
+from jaxconv._ops.padding import pad_images
+from jaxconv._spec.arguments import IntOrInts, axis_number, integer, one_of, per_axis
+from jaxconv._spec.convolution import check_groups, check_output_padding
+from jaxconv._spec.padding import (
+    PADDING_MODES,
+    TRANSPOSED_PADDING_MODES,
+    Pads,
+    check_pads,
+    check_same,
+    parse_padding,
+    parse_transposed_padding,
+    resolve_pads,
+)
+from jaxconv._spec.shapes import DATA_FORMATS, split_shape
 
 _CONV = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 _CONV_TRANSPOSE = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
@@ -37,7 +51,7 @@ class ConvArguments(NamedTuple):
     out_channels: int
     kernel_size: tuple[int, ...]
     stride: tuple[int, ...]
-    padding: str | tuple[int, ...] | _spec.Pads
+    padding: str | tuple[int, ...] | Pads
     output_padding: tuple[int, ...]
     dilation: tuple[int, ...]
     groups: int
@@ -55,30 +69,27 @@ def check(layer: Any) -> ConvArguments:
         ValueError: an argument that cannot be; the message names it, its value and a remedy.
     """
     rank, transposed = layer.rank, layer.transposed
-    parse_padding = _spec.parse_transposed_padding if transposed else _spec.parse_padding
     checked = ConvArguments(
-        None if layer.in_channels is None else _spec.integer("in_channels", layer.in_channels, 1),
-        _spec.integer("out_channels", layer.out_channels, 1),
-        _spec.per_axis("kernel_size", layer.kernel_size, rank, 1, one_for_all=False),
-        _spec.per_axis("stride", layer.stride, rank, 1),
-        parse_padding(layer.padding, rank),
-        _spec.per_axis("output_padding", layer.output_padding if transposed else 0, rank, 0),
-        _spec.per_axis("dilation", layer.dilation, rank, 1),
-        _spec.integer("groups", layer.groups, 1),
-        _spec.one_of(
-            "padding_mode", layer.padding_mode, _spec.TRANSPOSED_PADDING_MODES if transposed else _spec.PADDING_MODES
-        ),
-        _spec.one_of("data_format", layer.data_format, _spec.DATA_FORMATS),
+        None if layer.in_channels is None else integer("in_channels", layer.in_channels, 1),
+        integer("out_channels", layer.out_channels, 1),
+        per_axis("kernel_size", layer.kernel_size, rank, 1, one_for_all=False),
+        per_axis("stride", layer.stride, rank, 1),
+        (parse_transposed_padding if transposed else parse_padding)(layer.padding, rank),
+        per_axis("output_padding", layer.output_padding if transposed else 0, rank, 0),
+        per_axis("dilation", layer.dilation, rank, 1),
+        integer("groups", layer.groups, 1),
+        one_of("padding_mode", layer.padding_mode, TRANSPOSED_PADDING_MODES if transposed else PADDING_MODES),
+        one_of("data_format", layer.data_format, DATA_FORMATS),
     )
-    _spec.one_of("algorithm", layer.algorithm, functional.ALGORITHMS)
+    one_of("algorithm", layer.algorithm, ALGORITHMS)
     channels = {"in_channels": checked.in_channels, "out_channels": checked.out_channels}
-    _spec.check_groups(checked.groups, **{name: number for name, number in channels.items() if number is not None})
+    check_groups(checked.groups, **{name: number for name, number in channels.items() if number is not None})
     if checked.padding == "same":
-        _spec.check_same(checked.stride, checked.kernel_size, checked.dilation)
+        check_same(checked.stride, checked.kernel_size, checked.dilation)
     if transposed:
-        _spec.check_output_padding(checked.output_padding, checked.stride, checked.dilation)
-    pads = _spec.resolve_pads(checked.padding, checked.kernel_size, checked.dilation)
-    _spec.check_pads("zeros" if transposed else checked.padding_mode, pads)
+        check_output_padding(checked.output_padding, checked.stride, checked.dilation)
+    pads = resolve_pads(checked.padding, checked.kernel_size, checked.dilation)
+    check_pads("zeros" if transposed else checked.padding_mode, pads)
     return checked
 
 
@@ -90,8 +101,8 @@ def weight_shape(layer: Any, in_channels: int) -> tuple[int, ...]:
 
 def channels_of(layer: Any, x: Any) -> int:
     """The channels of the first input of a layer that was made without `in_channels`."""
-    channels, _ = _spec.split_shape("input", as_array("input", x).shape, layer.rank, layer.data_format)
-    _spec.check_groups(layer.groups, in_channels=channels)
+    channels, _ = split_shape("input", as_array("input", x).shape, layer.rank, layer.data_format)
+    check_groups(layer.groups, in_channels=channels)
     return channels
 
 
@@ -198,12 +209,12 @@ class Pad(Plain):
     data_format: str = "channels_first"
 
     def parse(self) -> None:
-        self._complete("padding", _spec.per_axis("padding", self.padding, 2 * self.rank, one_for_all=False))
-        _spec.one_of("data_format", self.data_format, _spec.DATA_FORMATS)
+        self._complete("padding", per_axis("padding", self.padding, 2 * self.rank, one_for_all=False))
+        one_of("data_format", self.data_format, DATA_FORMATS)
 
     def compute(self, x: jax.Array) -> jax.Array:
         value = getattr(self, "value", None)
-        return _patches.pad_images(x, self.rank, self.padding, self.mode, value, self.data_format)
+        return pad_images(x, self.rank, self.padding, self.mode, value, self.data_format)
 
     def extra_repr(self) -> str:
         other_format = f", data_format={self.data_format}" if self.data_format != "channels_first" else ""
@@ -302,7 +313,7 @@ class AvgPool(Plain):
         self._complete("stride", self.kernel_size if self.stride is None else self.stride)
         if self.rank == 1:  # as PyTorch keeps them, in this one layer
             for name in ("kernel_size", "stride", "padding"):
-                self._complete(name, _spec.per_axis(name, getattr(self, name), 1))
+                self._complete(name, per_axis(name, getattr(self, name), 1))
 
     def compute(self, x: jax.Array) -> jax.Array:
         arguments = [self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad]
@@ -348,7 +359,7 @@ class Flatten(Plain):
     def compute(self, x: jax.Array) -> jax.Array:
         x = as_array("input", x)
         axes = max(x.ndim, 1)  # as in PyTorch a number has one axis, of size 1
-        first, last = (_spec.axis(name, getattr(self, name), axes) for name in ("start_dim", "end_dim"))
+        first, last = (axis_number(name, getattr(self, name), axes) for name in ("start_dim", "end_dim"))
         if first > last:
             raise ValueError(
                 f"start_dim must not come after end_dim, got {self.start_dim} and {self.end_dim} for an input of "

@@ -14,7 +14,8 @@ import numpy as np
 
 from jaxconv import _native
 from jaxconv._arrays import wide
-from jaxconv._spec import PADDING_MODES, ConvSpec
+from jaxconv._spec.convolution import ConvSpec
+from jaxconv._spec.padding import PADDING_MODES
 
 
 def output(

@@ -9,7 +9,8 @@ import numpy as np
 
 from jaxconv import _native
 from jaxconv._lowering import native, taps, xla
-from jaxconv._spec import ConvSpec, is_static
+from jaxconv._spec.convolution import ConvSpec
+from jaxconv._spec.shapes import is_static
 
 FAMILIES: Mapping[str, ModuleType] = {"xla": xla, "native": native, "taps": taps}
 

@@ -25,7 +25,7 @@ from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxconv._lowering import native, xla
-from jaxconv._spec import ConvSpec
+from jaxconv._spec.convolution import ConvSpec
 
 # The arguments of each op, and its results; b is a bias.
 ARRAYS = {

@@ -25,9 +25,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxconv import _padding
 from jaxconv._arrays import wide
-from jaxconv._spec import ConvSpec
+from jaxconv._lowering import padding
+from jaxconv._spec.convolution import ConvSpec
 
 # Up to this many multiply-adds are written out one by one: compilation takes about 2 ms for each.
 _UNROLLED = 64
@@ -65,7 +65,7 @@ def input(
     swapped = swapped.reshape(-1, swapped.shape[2], *w.shape[2:])
     x = _phases(y, swapped, spec, padded, precision)
     shape = (x_shape[0], *_size(x_shape, spec), x_shape[spec.channel_axis])
-    return _like_images(_padding.pad_transpose(x, widths, spec.padding_mode, shape), spec)
+    return _like_images(padding.pad_transpose(x, widths, spec.padding_mode, shape), spec)
 
 
 def weight(
@@ -193,16 +193,14 @@ def _phases(y, w, spec: ConvSpec, padded: Sequence[int], precision) -> jax.Array
             step = own[1] - own[0] if len(own) > 1 else 1
             kernel = lax.slice_in_dim(kernel, own[0], own[-1] + 1, step, axis=2 + axis)
         kernel = lax.rev(kernel, tuple(range(2, w.ndim)))
-        around = _padding.pad(y, [(0, 0), *pads, (0, 0)], "zeros")
+        around = padding.pad(y, [(0, 0), *pads, (0, 0)], "zeros")
         phases.append(_convolve(around, kernel, (1,) * spec.rank, dilations, spec.groups, precision))
     if len(phases) == 1:
         return phases[0]
     # Interleaved: (residues, N, *m, C) -> (N, *(m residue), C), made equal in size first.
     most = [-(-n // s) for n, s in zip(padded, spec.strides, strict=True)]
     equal = [
-        _padding.pad(
-            p, [(0, 0), *((0, n - have) for n, have in zip(most, p.shape[1:-1], strict=True)), (0, 0)], "zeros"
-        )
+        padding.pad(p, [(0, 0), *((0, n - have) for n, have in zip(most, p.shape[1:-1], strict=True)), (0, 0)], "zeros")
         for p in phases
     ]
     x = jnp.stack(equal).reshape(*spec.strides, *equal[0].shape)
@@ -296,7 +294,7 @@ def _widths(spec: ConvSpec) -> list[tuple[int, int]]:
 
 
 def _padded(x: jax.Array, spec: ConvSpec) -> jax.Array:
-    return _padding.pad(_channels_last(x, spec), _widths(spec), spec.padding_mode)
+    return padding.pad(_channels_last(x, spec), _widths(spec), spec.padding_mode)
 
 
 def _positions(size, kernel, strides, dilations) -> tuple[int, ...]:

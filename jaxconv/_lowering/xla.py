@@ -16,9 +16,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxconv import _padding
 from jaxconv._arrays import wide
-from jaxconv._spec import ConvSpec, is_static
+from jaxconv._lowering import padding
+from jaxconv._spec.convolution import ConvSpec
+from jaxconv._spec.shapes import is_static
 
 
 def output(
@@ -83,7 +84,7 @@ def input(
     )
     if surplus:
         x = lax.dynamic_slice(x, (0,) * x.ndim, result)
-    return x if spec.padding_mode == "zeros" else _padding.pad_transpose(x, _widths(spec), spec.padding_mode, x_shape)
+    return x if spec.padding_mode == "zeros" else padding.pad_transpose(x, _widths(spec), spec.padding_mode, x_shape)
 
 
 def weight(
@@ -104,7 +105,7 @@ def weight(
     if is_static(x.shape):
         pads = [(low, n - x.shape[axis] - low) for axis, (low, _), n in zip(spec.spatial_axes, pads, read, strict=True)]
     else:  # lax takes numbers as pads, and symbolic sizes where it slices
-        x = _padding.pad(x, _on_axes(spec, pads), "zeros")
+        x = padding.pad(x, _on_axes(spec, pads), "zeros")
         x = lax.dynamic_slice(x, (0,) * x.ndim, _on_axes(spec, read, x.shape))
         pads = ((0, 0),) * spec.rank
     # The images are summed over, so they take the place of channels, and the channels that of images: with x as
@@ -145,7 +146,7 @@ def padded_shape(x_shape: Sequence[int], spec: ConvSpec) -> tuple[int, ...]:
 def _pad_image(x: jax.Array, spec: ConvSpec, kernel: Sequence[int]) -> tuple[jax.Array, Sequence[tuple[int, int]]]:
     """The image, and the zeros that are still to be padded by the convolution itself."""
     if spec.padding_mode != "zeros":
-        return _padding.pad(x, _widths(spec), spec.padding_mode), ((0, 0),) * spec.rank
+        return padding.pad(x, _widths(spec), spec.padding_mode), ((0, 0),) * spec.rank
     size = [x.shape[axis] for axis in spec.spatial_axes]
     numbers = zip(size, spec.output_size(size, kernel), kernel, spec.strides, spec.dilations, spec.pads, strict=True)
     own = {
@@ -156,7 +157,7 @@ def _pad_image(x: jax.Array, spec: ConvSpec, kernel: Sequence[int]) -> tuple[jax
     if not own:
         return x, spec.pads
     left = [(0, 0) if axis in own else pair for axis, pair in zip(spec.spatial_axes, spec.pads, strict=True)]
-    return _padding.pad(x, [own.get(axis, (0, 0)) for axis in range(x.ndim)], "zeros"), left
+    return padding.pad(x, [own.get(axis, (0, 0)) for axis in range(x.ndim)], "zeros"), left
 
 
 def _is_misread(n: int, m: int, k: int, s: int, d: int, low: int) -> bool:

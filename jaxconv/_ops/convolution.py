@@ -18,52 +18,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxconv import _spec, _trilinear
+from jaxconv import _trilinear
 from jaxconv._arrays import as_array, batched
 from jaxconv._lowering import select, xla
-from jaxconv._lowering.select import algorithms as algorithms
-from jaxconv._patches import fold as fold
-from jaxconv._patches import pad as pad
-from jaxconv._patches import unfold as unfold
-from jaxconv._pooling import adaptive_avg_pool1d as adaptive_avg_pool1d
-from jaxconv._pooling import adaptive_avg_pool2d as adaptive_avg_pool2d
-from jaxconv._pooling import adaptive_avg_pool3d as adaptive_avg_pool3d
-from jaxconv._pooling import avg_pool1d as avg_pool1d
-from jaxconv._pooling import avg_pool2d as avg_pool2d
-from jaxconv._pooling import avg_pool3d as avg_pool3d
-from jaxconv._pooling import max_pool1d as max_pool1d
-from jaxconv._pooling import max_pool2d as max_pool2d
-from jaxconv._pooling import max_pool3d as max_pool3d
-from jaxconv._spec import ConvSpec, IntOrInts, Padding, TransposedSpec
+from jaxconv._spec.arguments import IntOrInts, check_dtypes, one_of, parse_shape
+from jaxconv._spec.convolution import ConvSpec, TransposedSpec, check_grad_output, parse_conv, parse_conv_transpose
+from jaxconv._spec.padding import Padding
+from jaxconv._spec.shapes import is_static
 from jaxconv._trilinear import Options
-
-__all__ = [
-    "adaptive_avg_pool1d",
-    "adaptive_avg_pool2d",
-    "adaptive_avg_pool3d",
-    "algorithms",
-    "avg_pool1d",
-    "avg_pool2d",
-    "avg_pool3d",
-    "conv1d",
-    "conv1d_input",
-    "conv1d_weight",
-    "conv2d",
-    "conv2d_input",
-    "conv2d_weight",
-    "conv3d",
-    "conv3d_input",
-    "conv3d_weight",
-    "conv_transpose1d",
-    "conv_transpose2d",
-    "conv_transpose3d",
-    "fold",
-    "max_pool1d",
-    "max_pool2d",
-    "max_pool3d",
-    "pad",
-    "unfold",
-]
 
 ALGORITHMS = ("auto", *select.FAMILIES)
 _F = TypeVar("_F", bound=Callable)
@@ -157,8 +119,8 @@ def _make_conv(rank: int, example: str):
         algorithm: str = "auto",
     ) -> jax.Array:
         x, w, b = as_array("input", input), as_array("weight", weight), _bias(bias)
-        _spec.check_dtypes(input=x.dtype, weight=w.dtype, bias=None if b is None else b.dtype)
-        spec = _spec.parse_conv(
+        check_dtypes(input=x.dtype, weight=w.dtype, bias=None if b is None else b.dtype)
+        spec = parse_conv(
             rank, x.shape, w.shape, _shape(b), stride, padding, dilation, groups, padding_mode, data_format
         )
         options = _options(precision, preferred_element_type, algorithm, x.shape, x.dtype)
@@ -255,8 +217,8 @@ def _make_conv_transpose(rank: int, example: str):
         algorithm: str = "auto",
     ) -> jax.Array:
         y, w, b = as_array("input", input), as_array("weight", weight), _bias(bias)
-        _spec.check_dtypes(input=y.dtype, weight=w.dtype, bias=None if b is None else b.dtype)
-        spec = _spec.parse_conv_transpose(
+        check_dtypes(input=y.dtype, weight=w.dtype, bias=None if b is None else b.dtype)
+        spec = parse_conv_transpose(
             rank,
             y.shape,
             w.shape,
@@ -271,7 +233,7 @@ def _make_conv_transpose(rank: int, example: str):
             data_format,
         )
         options = _options(precision, preferred_element_type, algorithm, y.shape, y.dtype)
-        run = _jit_conv_transpose if _spec.is_static(y.shape) else _conv_transpose
+        run = _jit_conv_transpose if is_static(y.shape) else _conv_transpose
         return run(y, w, b, spec, options)
 
     return conv_transpose
@@ -387,14 +349,12 @@ def _make_conv_input(rank: int, example: str):
         algorithm: str = "auto",
     ) -> jax.Array:
         w, y = as_array("weight", weight), as_array("grad_output", grad_output)
-        _spec.check_dtypes(weight=w.dtype, grad_output=y.dtype)
-        x_shape = _spec.parse_shape("input_size", input_size)
-        spec = _spec.parse_conv(
-            rank, x_shape, w.shape, None, stride, padding, dilation, groups, padding_mode, data_format
-        )
-        _spec.check_grad_output(spec, x_shape, w.shape, y.shape)
+        check_dtypes(weight=w.dtype, grad_output=y.dtype)
+        x_shape = parse_shape("input_size", input_size)
+        spec = parse_conv(rank, x_shape, w.shape, None, stride, padding, dilation, groups, padding_mode, data_format)
+        check_grad_output(spec, x_shape, w.shape, y.shape)
         options = _options(precision, preferred_element_type, algorithm, x_shape, y.dtype)
-        run = _jit_conv_input if _spec.is_static(x_shape) else _conv_input
+        run = _jit_conv_input if is_static(x_shape) else _conv_input
         return run(w, y, spec, x_shape, options)
 
     return conv_input
@@ -429,12 +389,10 @@ def _make_conv_weight(rank: int, example: str):
         algorithm: str = "auto",
     ) -> jax.Array:
         x, y = as_array("input", input), as_array("grad_output", grad_output)
-        _spec.check_dtypes(input=x.dtype, grad_output=y.dtype)
-        w_shape = _spec.parse_shape("weight_size", weight_size)
-        spec = _spec.parse_conv(
-            rank, x.shape, w_shape, None, stride, padding, dilation, groups, padding_mode, data_format
-        )
-        _spec.check_grad_output(spec, x.shape, w_shape, y.shape)
+        check_dtypes(input=x.dtype, grad_output=y.dtype)
+        w_shape = parse_shape("weight_size", weight_size)
+        spec = parse_conv(rank, x.shape, w_shape, None, stride, padding, dilation, groups, padding_mode, data_format)
+        check_grad_output(spec, x.shape, w_shape, y.shape)
         options = _options(precision, preferred_element_type, algorithm, x.shape, x.dtype)
         return _conv_weight(x, y, spec, w_shape, options)
 
@@ -502,7 +460,7 @@ def _options(
 ) -> Options:
     """The options of a call; refuses an algorithm that cannot serve it."""
     dtype = dtype if preferred_element_type is None else jnp.promote_types(dtype, preferred_element_type)
-    refusal = select.cannot(_spec.one_of("algorithm", algorithm, ALGORITHMS), image_shape, dtype)
+    refusal = select.cannot(one_of("algorithm", algorithm, ALGORITHMS), image_shape, dtype)
     if refusal:
         raise ValueError(f"algorithm={algorithm!r} cannot serve this call: {refusal}; use algorithm='auto'")
     return Options(precision, preferred_element_type, algorithm)

@@ -1,15 +1,17 @@
-"""Patches and padding: `unfold`, its transpose `fold`, and `pad`."""
+"""Patches: `unfold` and its transpose `fold`."""
 
-from collections.abc import Sequence
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxconv import _padding, _spec
 from jaxconv._arrays import as_array, batched, wide
-from jaxconv._spec import ConvSpec, IntOrInts
+from jaxconv._lowering import padding
+from jaxconv._spec.arguments import IntOrInts
+from jaxconv._spec.convolution import ConvSpec
+from jaxconv._spec.patches import parse_fold, parse_unfold
+from jaxconv._spec.shapes import is_static
 
 
 def unfold(
@@ -42,7 +44,7 @@ def unfold(
         (2, 30, 4)
     """
     x = as_array("input", input)
-    spec, kernel = _spec.parse_unfold(x.shape, x.dtype, kernel_size, dilation, padding, stride)
+    spec, kernel = parse_unfold(x.shape, x.dtype, kernel_size, dilation, padding, stride)
     return _unfold(x, spec, kernel)
 
 
@@ -50,7 +52,7 @@ def unfold(
 def _unfold(x, spec: ConvSpec, kernel):
     def op(x):
         n, c = x.shape[:2]
-        x = _padding.pad(x, [(0, 0), (0, 0), *spec.pads], "zeros")
+        x = padding.pad(x, [(0, 0), (0, 0), *spec.pads], "zeros")
         # One axis after the other: kH + kW strided slices in place of kH * kW.
         h, w = (x.shape[a] for a in (2, 3))
         out_h, out_w = ConvSpec(spec.strides, ((0, 0),) * 2, spec.dilations).output_size((h, w), kernel)
@@ -99,10 +101,8 @@ def fold(
         (2, 5, 3, 4)
     """
     columns = as_array("input", input)
-    spec, size, kernel = _spec.parse_fold(
-        columns.shape, columns.dtype, output_size, kernel_size, dilation, padding, stride
-    )
-    run = _jit_fold if _spec.is_static(columns.shape, size) else _fold
+    spec, size, kernel = parse_fold(columns.shape, columns.dtype, output_size, kernel_size, dilation, padding, stride)
+    run = _jit_fold if is_static(columns.shape, size) else _fold
     return run(columns, spec, size, kernel)
 
 
@@ -116,7 +116,7 @@ def _fold(columns, spec: ConvSpec, size, kernel):
     x = columns.reshape(n, channels, *kernel, *out)
     x = _add_taps(x, 3, 5, padded[1], spec, 1)
     x = _add_taps(x, 2, 3, padded[0], spec, 0)
-    return _padding.pad_transpose(x, [(0, 0), (0, 0), *spec.pads], "zeros", (n, channels, *size))
+    return padding.pad_transpose(x, [(0, 0), (0, 0), *spec.pads], "zeros", (n, channels, *size))
 
 
 _jit_fold = jax.jit(_fold, static_argnames=("spec", "size", "kernel"), inline=True)
@@ -135,49 +135,3 @@ def _add_taps(x: jax.Array, tap_axis: int, axis: int, size, spec: ConvSpec, spat
         total = placed if total is None else total + placed
     assert total is not None
     return total.astype(x.dtype)
-
-
-def pad(input: jax.Array, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> jax.Array:
-    """Pads or crops the last axes of an array: `torch.nn.functional.pad`, and `mode="symmetric"`.
-
-    Args:
-        input: an array. Modes other than `"constant"` take 1 to 3 padded axes after one or two that are not.
-        pad: (low, high) amounts, the *last* axis first: `(left, right, top, bottom)` for images. Negative amounts
-            crop.
-        mode: `"constant"`, `"reflect"`, `"replicate"`, `"circular"` or `"symmetric"`.
-        value: what fills the padding in mode `"constant"`; 0 where it is None.
-
-    Returns:
-        An array of the dtype of `input`.
-
-    Raises:
-        TypeError: an argument of a wrong kind.
-        ValueError: an argument or a shape that cannot be; the message names it, its value and a remedy.
-
-    Example:
-        >>> import jax.numpy as jnp, jaxconv
-        >>> jaxconv.pad(jnp.arange(4.0).reshape(1, 1, 4), (2, 1), mode="reflect")
-        Array([[[2., 1., 0., 1., 2., 3., 2.]]], dtype=float32)
-    """
-    x = as_array("input", input)
-    widths, mode = _spec.parse_pad(x.shape, x.dtype, pad, mode, value)
-    if isinstance(value, int) and x.dtype.kind not in "iu":
-        value = float(value)  # a long int fits into no array before it is converted
-    return _pad(x, 0 if value is None else value, widths, mode)
-
-
-@partial(jax.jit, static_argnames=("widths", "mode"), inline=True)
-def _pad(x, value, widths, mode):
-    return _padding.pad(x, widths, mode, jnp.asarray(value).astype(x.dtype))
-
-
-def pad_images(input: jax.Array, rank: int, amounts, mode: str, value: float | None, data_format: str) -> jax.Array:
-    """`pad` of the spatial axes, wherever the channels stand."""
-    if data_format == "channels_first":
-        return pad(input, amounts, mode, value)
-    x = as_array("input", input)
-    # Checked in the order of axes that PyTorch has, then put into the order that `x` has.
-    first = (*x.shape[: -rank - 1], *x.shape[-1:], *x.shape[-rank - 1 : -1])
-    widths, mode = _spec.parse_pad(first, x.dtype, amounts, mode, value)
-    widths = (*widths[: x.ndim - rank - 1], *widths[x.ndim - rank :], widths[x.ndim - rank - 1])
-    return _pad(x, 0 if value is None else value, widths, mode)

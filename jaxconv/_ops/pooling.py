@@ -17,9 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxconv import _spec
 from jaxconv._arrays import as_array, wide
-from jaxconv._spec import IntOrInts, PoolSpec, Size
+from jaxconv._spec.arguments import IntOrInts, boolean
+from jaxconv._spec.pooling import PoolSpec, check_avg_dtype, check_max_dtype, parse_adaptive, parse_divisor, parse_pool
+from jaxconv._spec.shapes import Size, pool_axes
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -108,8 +109,8 @@ def _max_pool(rank: int):
         data_format: str = "channels_first",
     ) -> jax.Array:
         x = as_array("input", input)
-        _spec.check_max_dtype(x.dtype)
-        spec = _spec.parse_pool(rank, x.shape, kernel_size, stride, padding, dilation, ceil_mode, data_format)
+        check_max_dtype(x.dtype)
+        spec = parse_pool(rank, x.shape, kernel_size, stride, padding, dilation, ceil_mode, data_format)
         return _max(x, spec)
 
     return _public(max_pool, rank, _MAX_DOC)
@@ -159,12 +160,12 @@ def _avg_pool(rank: int):
         data_format: str = "channels_first",
     ) -> jax.Array:
         x = as_array("input", input)
-        _spec.check_avg_dtype(x.dtype)
-        spec = _spec.parse_pool(
+        check_avg_dtype(x.dtype)
+        spec = parse_pool(
             rank, x.shape, kernel_size, stride, padding, 1, ceil_mode, data_format, whole_kernel=rank == 3
         )
-        include = _spec.flag("count_include_pad", count_include_pad)
-        return _avg(x, spec, include, _spec.divisor(divisor_override))
+        include = boolean("count_include_pad", count_include_pad)
+        return _avg(x, spec, include, parse_divisor(divisor_override))
 
     return _public(avg_pool, rank, _AVG_DOC.replace("@", ""))
 
@@ -221,9 +222,9 @@ def _adaptive_avg_pool(rank: int):
         data_format: str = "channels_first",
     ) -> jax.Array:
         x = as_array("input", input)
-        _spec.check_avg_dtype(x.dtype, adaptive=True)
-        sizes = _spec.parse_adaptive(rank, x.shape, output_size, data_format)
-        return _adaptive(x, sizes, _spec.pool_axes(rank, data_format))
+        check_avg_dtype(x.dtype, adaptive=True)
+        sizes = parse_adaptive(rank, x.shape, output_size, data_format)
+        return _adaptive(x, sizes, pool_axes(rank, data_format))
 
     sizes = "a tuple of one" if rank == 1 else "one per spatial axis, where None keeps the size of the image"
     return _public(adaptive_avg_pool, rank, _ADAPTIVE_DOC.replace("@", sizes))

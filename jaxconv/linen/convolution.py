@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxconv import _layer
-from jaxconv._spec import IntOrInts, Padding
+from jaxconv._layers import convolution as _layer
+from jaxconv._spec.arguments import IntOrInts
+from jaxconv._spec.padding import Padding
 
 __all__ = [
     "AdaptiveAvgPool1d",

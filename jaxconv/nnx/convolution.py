@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from flax import nnx
 from flax.nnx import reprlib
 
-from jaxconv import _layer
-from jaxconv._spec import IntOrInts, Padding, Pads
+from jaxconv._layers import convolution as _layer
+from jaxconv._spec.arguments import IntOrInts
+from jaxconv._spec.padding import Padding, Pads
 
 __all__ = [
     "AdaptiveAvgPool1d",

@@ -6,7 +6,7 @@ import pytest
 
 from examples.config import KEYS, SECTIONS, Config, RunError, parse_command_line, read_config, write_config
 
-MNIST = Path(__file__).parent.parent / "configs" / "mnist.toml"
+MNIST = Path(__file__).parents[2] / "configs" / "mnist.toml"
 COMMAND = ["--config", str(MNIST), "--out", "somewhere"]
 
 # A value for every key, other than the one in the file; and what it must become.

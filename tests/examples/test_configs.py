@@ -11,7 +11,7 @@ from examples.config import parse_command_line, read_config
 
 pytestmark = pytest.mark.usefixtures("quick_compile", "no_pictures")
 
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.toml"))
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from examples import download
 from examples.config import RunError
 from examples.download import File, Source
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CONTENT = np.random.default_rng(0).bytes(300_000)
 NAME = "images.gz"
 

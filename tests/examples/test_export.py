@@ -20,7 +20,7 @@ from examples.model import create
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SMALL = Model(channels=(2, 3, 4))
 
 

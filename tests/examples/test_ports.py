@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 import torch
+import torch_networks
 from flax import nnx
 from safetensors.torch import save_file
 
@@ -18,7 +19,6 @@ from examples.config import Data, Model
 from examples.data import load_digits
 from examples.model import Classifier
 from jaxconv.interop import load_state_dict, state_dict
-from tests import torch_networks
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compile")
 

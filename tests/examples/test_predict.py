@@ -14,7 +14,7 @@ from PIL import Image
 
 from examples import predict
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NAMES = ["left", "right side"]
 
 

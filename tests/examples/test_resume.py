@@ -22,7 +22,7 @@ from examples.report import Report
 
 pytestmark = pytest.mark.usefixtures("quick_compile", "no_pictures")
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("JAXCONV_KILLS", "1"))
 EPOCHS, STEPS = 8, 24  # three steps an epoch
 KEPT = 2  # checkpoints, beside the best

@@ -21,7 +21,7 @@ from examples.data import Digits
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
 PLATFORM = jax.default_backend()
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 STILL = Data(shift=0, rotation=0, scale=0)
 SMALL = Model(channels=(2, 3, 4))
 LAYERS = {"conv1": "weight", "conv2": "weight", "conv3": "weight", "linear": "kernel"}

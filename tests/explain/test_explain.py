@@ -17,8 +17,9 @@ from flax import nnx
 import jaxconv
 import jaxconv.linen
 import jaxconv.nnx
-from jaxconv import _explain, _picture, _spec
+from jaxconv import _explain, _picture
 from jaxconv.__main__ import main
+from jaxconv._spec.convolution import ConvSpec
 
 EXAMPLE = "Conv2d(16, 33, (3, 5), stride=(2, 1), padding=(4, 2), dilation=(3, 1))"
 EXAMPLE_SHAPE = (20, 16, 50, 100)
@@ -274,7 +275,7 @@ def asked(monkeypatch):
 
 def test_a_convolution_asks_for_its_three_ops(asked):
     explanation = jaxconv.explain("Conv2d(4, 6, 3, stride=2, padding=1)", (2, 4, 7, 9))
-    spec = _spec.ConvSpec((2, 2), ((1, 1), (1, 1)), (1, 1))
+    spec = ConvSpec((2, 2), ((1, 1), (1, 1)), (1, 1))
     facts = (spec, (2, 4, 7, 9), (6, 4, 3, 3), jnp.dtype("float32"), jax.default_backend())
     assert asked == [(op, *facts) for op in ("output", "input", "weight")]
     assert [(op.name, op.computes) for op in explanation.ops] == [
@@ -287,7 +288,7 @@ def test_a_convolution_asks_for_its_three_ops(asked):
 def test_a_transposed_convolution_asks_for_those_of_the_convolution_that_it_transposes(asked):
     text = "ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, dtype='bfloat16')"
     explanation = jaxconv.explain(text, (4, 5, 6))
-    spec = _spec.ConvSpec((2, 2), ((1, 0), (1, 0)), (1, 1))
+    spec = ConvSpec((2, 2), ((1, 0), (1, 0)), (1, 1))
     assert explanation.output_shape == (6, 10, 12)
     facts = (spec, (1, 6, 10, 12), (4, 6, 3, 3), jnp.dtype("bfloat16"), jax.default_backend())
     assert asked == [(op, *facts) for op in ("input", "output", "weight")]

@@ -17,6 +17,7 @@ from flax import linen, nnx
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import load_file as torch_load_file
 from torch import nn
+from torch_side import to_numpy
 
 import jaxconv.linen
 from jaxconv.interop import (
@@ -27,7 +28,6 @@ from jaxconv.interop import (
     state_dict,
 )
 from jaxconv.nnx import Conv1d, Conv2d, ConvTranspose2d, Flatten, LazyConv2d, MaxPool2d
-from tests.torch_side import to_numpy
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -737,6 +737,6 @@ def test_partitioned_and_frozen_variables_stay_so():
 
 
 def test_the_migration_page_runs(capsys):
-    page = (Path(__file__).parents[1] / "docs/migration.md").read_text()
+    page = (Path(__file__).parents[2] / "docs/migration.md").read_text()
     exec("\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL)), {})
     assert capsys.readouterr().out == "loaded 9 arrays\n"

@@ -9,9 +9,9 @@ from jax import export
 from jax.test_util import check_grads
 
 import jaxconv
-from jaxconv import functional
 from jaxconv._lowering import select
-from jaxconv._spec import ConvSpec
+from jaxconv._ops.convolution import ALGORITHMS
+from jaxconv._spec.convolution import ConvSpec
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compile")
 
@@ -121,7 +121,7 @@ def test_reasons_are_words():
 
 def test_algorithms_can_be_asked_for():
     assert set(jaxconv.algorithms()) == set(select.FAMILIES)
-    assert set(functional.ALGORITHMS) == {"auto", *select.FAMILIES}
+    assert set(ALGORITHMS) == {"auto", *select.FAMILIES}
 
 
 def test_an_algorithm_that_cannot_serve_says_why():

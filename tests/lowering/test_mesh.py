@@ -22,7 +22,7 @@ from examples import train
 pytestmark = pytest.mark.usefixtures("quick_compile", "no_pictures")
 eight_devices = pytest.mark.skipif(len(jax.devices()) < 8, reason="needs eight devices")
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 STEPS = 50
 
 

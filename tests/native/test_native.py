@@ -23,7 +23,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 import jaxconv
 from jaxconv import _native
 from jaxconv._lowering import native, select, sharded
-from jaxconv._spec import ConvSpec
+from jaxconv._spec.convolution import ConvSpec
 
 FLOAT32 = np.dtype("float32")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 PROGRAM = """
 import jax.numpy as jnp, jaxconv

@@ -19,9 +19,9 @@ import jaxconv.nnx
 torch = pytest.importorskip("torch")
 # These import torch, too.
 import differences  # noqa: E402
+import pool_cases  # noqa: E402
 import sampling  # noqa: E402
 import side_by_side  # noqa: E402
-import test_pooling  # noqa: E402
 import torch_side  # noqa: E402
 from differences import DIFFERENCES  # noqa: E402
 from side_by_side import Arr, call  # noqa: E402
@@ -75,7 +75,7 @@ def test_sampled_calls_are_pytorchs(chunk):
 
 def test_the_sample_is_large_and_distinct():
     calls = [str(c) for family in range(len(FAMILIES)) for c in sample(family)]
-    pools = {str((kind, rank, {**c, "seed": 0})) for kind, rank, c in test_pooling.cases()}
+    pools = {str((kind, rank, {**c, "seed": 0})) for kind, rank, c in pool_cases.cases()}
     assert len(set(calls)) == len(calls)
     assert len(calls) + len(pools) >= 2000
 

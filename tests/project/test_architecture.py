@@ -7,24 +7,22 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "jaxconv"
+PACKAGE = Path(__file__).parents[2] / "jaxconv"
 
 # Each file's row, and its place within the row: a file may import from a lower row, and within its own row from a
 # lower place. Files of one place know nothing of each other.
 ROWS = {
-    "_spec.py": (0, 0),
+    "_spec/": (0, 0),
     "_arrays.py": (1, 0),
-    "_padding.py": (1, 0),
     "_native/": (1, 0),
     "_lowering/": (2, 0),
     "_trilinear.py": (3, 0),
-    "_pooling.py": (4, 0),
-    "_patches.py": (4, 0),
-    "functional.py": (4, 1),  # re-exports the two
+    "_ops/": (4, 0),
+    "functional.py": (4, 1),  # re-exports them
     "init.py": (5, 0),
-    "_layer.py": (5, 1),  # takes its initial distributions from there
-    "nnx.py": (6, 0),
-    "linen.py": (6, 0),
+    "_layers/": (5, 1),  # take their initial distributions from there
+    "nnx/": (6, 0),
+    "linen/": (6, 0),
     "interop.py": (7, 0),
     "_picture.py": (7, 0),
     "_explain.py": (7, 1),  # shows the pictures
@@ -96,7 +94,7 @@ FILES = sorted(str(p.relative_to(PACKAGE)) for p in PACKAGE.rglob("*.py"))
 
 
 def test_the_package_is_where_it_is_looked_for():
-    assert {"__init__.py", "_spec.py", "_lowering/xla.py", "functional.py"} <= set(FILES)
+    assert {"__init__.py", "_spec/convolution.py", "_lowering/xla.py", "functional.py"} <= set(FILES)
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -108,28 +106,28 @@ def test_a_file_imports_from_rows_above_it(file):
 @pytest.mark.parametrize(
     ("file", "source"),
     [
-        ("_spec.py", "import jax"),
-        ("_spec.py", "import jax.numpy as jnp"),
-        ("_spec.py", "def f():\n    from jax import lax"),
-        ("_spec.py", "from jaxconv._arrays import wide"),
-        ("_padding.py", "from jaxconv import _arrays"),
+        ("_spec/shapes.py", "import jax"),
+        ("_spec/shapes.py", "import jax.numpy as jnp"),
+        ("_spec/shapes.py", "def f():\n    from jax import lax"),
+        ("_spec/shapes.py", "from jaxconv._arrays import wide"),
+        ("_arrays.py", "from jaxconv import _native"),
         ("_lowering/xla.py", "from jaxconv import functional"),
         ("_lowering/xla.py", "from .. import functional"),
         ("_lowering/xla.py", "from ..functional import conv2d"),
         ("_lowering/xla.py", "from jaxconv import _lowering"),
         ("_native/__init__.py", "from jaxconv._lowering import native"),
-        ("_patches.py", "from jaxconv.functional import conv2d"),
-        ("_patches.py", "from . import functional"),
-        ("_patches.py", "import jaxconv._pooling"),
-        ("init.py", "from jaxconv import _layer"),
-        ("nnx.py", "from jaxconv import linen"),
-        ("linen.py", "import jaxconv.nnx as ours"),
+        ("_ops/patches.py", "from jaxconv.functional import conv2d"),
+        ("_ops/patches.py", "from .. import functional"),
+        ("_ops/patches.py", "import jaxconv._ops"),
+        ("init.py", "from jaxconv import _layers"),
+        ("nnx/pooling.py", "from jaxconv import linen"),
+        ("linen/pooling.py", "import jaxconv.nnx as ours"),
         ("functional.py", "import flax"),
         ("functional.py", "import jaxconv"),
         ("functional.py", "from jaxconv import conv2d"),
-        ("nnx.py", "import torch.nn"),
+        ("nnx/pooling.py", "import torch.nn"),
         ("__init__.py", "from jaxconv import nnx"),
-        ("__init__.py", "from jaxconv._spec import ConvSpec"),
+        ("__init__.py", "from jaxconv._spec.convolution import ConvSpec"),
     ],
 )
 def test_a_wrong_import_is_seen(file, source):
@@ -139,12 +137,12 @@ def test_a_wrong_import_is_seen(file, source):
 @pytest.mark.parametrize(
     ("file", "source"),
     [
-        ("_arrays.py", "import jax\nfrom jaxconv import _spec"),
-        ("_lowering/xla.py", "from jaxconv import _padding\nfrom jaxconv._spec import ConvSpec"),
+        ("_arrays.py", "import jax\nfrom jaxconv._spec import shapes"),
+        ("_lowering/xla.py", "from jaxconv._lowering import padding\nfrom jaxconv._spec.convolution import ConvSpec"),
         ("_lowering/select.py", "from jaxconv._lowering import xla"),
         ("_lowering/native.py", "from jaxconv import _native"),
-        ("functional.py", "from jaxconv._patches import pad as pad\nfrom jaxconv._lowering import xla"),
-        ("nnx.py", "from flax import nnx\nfrom jaxconv import _layer"),
+        ("functional.py", "from jaxconv._ops.padding import pad as pad\nfrom jaxconv._lowering import xla"),
+        ("nnx/pooling.py", "from flax import nnx\nfrom jaxconv._layers import pooling"),
         ("__init__.py", "from jaxconv.functional import conv2d as conv2d"),
     ],
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def blocks(path: str) -> str:

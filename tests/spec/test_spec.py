@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 import jaxconv
 from jaxconv import _spec
-from jaxconv._spec import ConvSpec
+from jaxconv._spec.convolution import ConvSpec, multiply_accumulates, parse_conv, parse_conv_transpose
+from jaxconv._spec.shapes import DATA_FORMATS
 
 # Nothing is computed here but shapes, so the arrays are of NumPy.
 X1, W1 = np.ones((2, 4, 9), "float32"), np.ones((6, 2, 3), "float32")
@@ -486,17 +487,26 @@ def test_a_refusal_says_what_was_wrong_and_what_would_work(name):
 
 
 # The errors of other layers, and those that the constructors of layers raise, are tested beside them.
-ELSEWHERE = {"axis", "parse_pool", "_pool_spec", "parse_adaptive", "flag", "divisor", "_check_pool_dtype"}
+ELSEWHERE = {
+    "axis_number",
+    "parse_pool",
+    "_pool_spec",
+    "parse_adaptive",
+    "boolean",
+    "parse_divisor",
+    "_check_pool_dtype",
+}
 
 
 def raises_in_spec():
-    """The lines of `_spec.py` where an error is raised with a message, and the function that each is in."""
+    """The files and lines of `_spec` where an error is raised with a message, and the function that each is in."""
     lines = {}
-    for function in ast.walk(ast.parse(Path(_spec.__file__).read_text())):
-        if isinstance(function, ast.FunctionDef):
-            for node in ast.walk(function):
-                if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-                    lines[node.lineno] = (function.name, node.end_lineno)
+    for file in Path(_spec.__file__).parent.glob("*.py"):
+        for function in ast.walk(ast.parse(file.read_text())):
+            if isinstance(function, ast.FunctionDef):
+                for node in ast.walk(function):
+                    if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+                        lines[file.name, node.lineno] = (function.name, node.end_lineno)
     return lines
 
 
@@ -505,11 +515,12 @@ def test_every_refusal_is_among_these():
     for call, error, _ in REFUSALS.values():
         with pytest.raises(error) as caught:
             call()
-        reached.add(traceback.extract_tb(caught.value.__traceback__)[-1].lineno)
-    for line, (function, end) in raises_in_spec().items():
+        frame = traceback.extract_tb(caught.value.__traceback__)[-1]
+        reached.add((Path(frame.filename).name, frame.lineno))
+    for (file, line), (function, end) in raises_in_spec().items():
         if function not in ELSEWHERE:
             # Python reports a line within a call of several lines.
-            assert any(line <= r <= end for r in reached), f"no test reaches the error on line {line}, in {function}"
+            assert any(file == f and line <= r <= end for f, r in reached), f"no test reaches {file}:{line}, {function}"
 
 
 # --- what is taken -------------------------------------------------------------------------------------------
@@ -575,11 +586,11 @@ def test_what_was_called_before_makes_no_difference(name, first):
 
 
 def test_a_call_is_parsed_once():
-    before = _spec.parse_conv(2, (2, 4, 9, 8), (6, 2, 3, 2), None, 1, 1, 1, 2, "zeros", "channels_first")
-    again = _spec.parse_conv(2, (2, 4, 9, 8), (6, 2, 3, 2), None, (1, 1), [1, 1], [1], 2, "zeros", "channels_first")
+    before = parse_conv(2, (2, 4, 9, 8), (6, 2, 3, 2), None, 1, 1, 1, 2, "zeros", "channels_first")
+    again = parse_conv(2, (2, 4, 9, 8), (6, 2, 3, 2), None, (1, 1), [1, 1], [1], 2, "zeros", "channels_first")
     assert again is before
     assert hash(again) == hash(ConvSpec((1, 1), ((1, 1), (1, 1)), (1, 1), 2))
-    other = _spec.parse_conv(2, (2, 4, 9, 8), (6, 2, 3, 2), None, 1, 1, 1, 2, "reflect", "channels_first")
+    other = parse_conv(2, (2, 4, 9, 8), (6, 2, 3, 2), None, 1, 1, 1, 2, "reflect", "channels_first")
     assert other != before
 
 
@@ -638,7 +649,7 @@ def transposed(n, k, s, d, low, high, **arguments):
     output_padding, output_size = arguments.get("output_padding", 0), arguments.get("output_size")
     mode = arguments.get("padding_mode", "zeros")
     shapes = (1, 1, n), (1, 1, k), None
-    (size,) = _spec.parse_conv_transpose(
+    (size,) = parse_conv_transpose(
         1, *shapes, s, [(low, high)], output_padding, 1, d, output_size, mode, "channels_first"
     ).size
     return size
@@ -700,7 +711,7 @@ def test_receptive_fields_are_as_wide_as_what_is_read(k, s, d):
     for q in range(60, 60 + s):
         read = [(q - t * d) // s for t in range(k) if (q - t * d) % s == 0]
         widths += [max(read) - min(read) + 1] if read else []
-    transposed_spec = _spec.parse_conv_transpose(
+    transposed_spec = parse_conv_transpose(
         1, (1, 1, 99), (1, 1, k), None, s, 0, 0, 1, d, None, "zeros", "channels_first"
     )
     assert transposed_spec.receptive_field((k,)) == (max(widths),)
@@ -708,10 +719,10 @@ def test_receptive_fields_are_as_wide_as_what_is_read(k, s, d):
 
 def test_multiply_accumulates_are_the_terms_of_the_sum():
     # 5 x 7 positions of 6 channels, each the sum over 2 channels and 3 x 2 taps.
-    assert _spec.multiply_accumulates((6, 2, 3, 2), (5, 7)) == (5 * 7 * 6) * (2 * 3 * 2)
+    assert multiply_accumulates((6, 2, 3, 2), (5, 7)) == (5 * 7 * 6) * (2 * 3 * 2)
 
 
 def test_a_spec_says_where_the_axes_stand():
-    first, last = (ConvSpec((1, 1), ((0, 0),) * 2, (1, 1), data_format=f) for f in _spec.DATA_FORMATS)
+    first, last = (ConvSpec((1, 1), ((0, 0),) * 2, (1, 1), data_format=f) for f in DATA_FORMATS)
     assert (first.rank, first.channel_axis, first.spatial_axes) == (2, 1, (2, 3))
     assert (last.rank, last.channel_axis, last.spatial_axes) == (2, 3, (1, 2))

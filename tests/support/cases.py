@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import reference
 
-from jaxconv._spec import ConvSpec
+from jaxconv._spec.convolution import ConvSpec
 
 DATA_FORMATS = ("channels_first", "channels_last")
 

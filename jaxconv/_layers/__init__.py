@@ -1,0 +1,1 @@
+"""Layers without a framework: what their arguments mean, their parameters, their call."""

@@ -1,0 +1,1 @@
+"""The bodies of the public functions, a file a topic."""

@@ -1,0 +1,1 @@
+"""The meaning of arguments: they are parsed and checked once, where they enter. No arrays, no JAX."""
