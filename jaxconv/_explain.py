@@ -15,11 +15,15 @@ import jax.numpy as jnp
 
 from jaxconv import _picture
 from jaxconv._layers import convolution as _layer
+from jaxconv._lowering.family import Problem, result_shape
 from jaxconv._lowering.select import choose
 from jaxconv._picture import Axis
 from jaxconv._spec.arguments import axis_number, parse_shape
 from jaxconv._spec.convolution import (
+    Arguments,
     ConvSpec,
+    Shapes,
+    TransposedArguments,
     TransposedSpec,
     check_groups,
     multiply_accumulates,
@@ -28,6 +32,7 @@ from jaxconv._spec.convolution import (
 )
 from jaxconv._spec.padding import resolve_pads
 from jaxconv._spec.patches import parse_fold, parse_unfold
+from jaxconv._spec.pooling import Arguments as PoolArguments
 from jaxconv._spec.pooling import adaptive_window, parse_adaptive, parse_pool
 from jaxconv._spec.shapes import is_static, split_shape
 
@@ -400,18 +405,10 @@ def _unknown(name: str, known: Sequence[str]) -> str:
 def _convolution(layer: Any, shape: tuple[int, ...]) -> Explanation:
     rank, given = layer.rank, _layer.check(layer)
     in_channels, w_shape, bias_shape = _parameter_shapes(layer, shape)
-    spec = parse_conv(
-        rank,
-        shape,
-        w_shape,
-        bias_shape,
-        given.stride,
-        given.padding,
-        given.dilation,
-        given.groups,
-        given.padding_mode,
-        given.data_format,
+    arguments = Arguments(
+        given.stride, given.padding, given.dilation, given.groups, given.padding_mode, given.data_format
     )
+    spec = parse_conv(rank, Shapes(shape, w_shape, bias_shape), arguments)
     _, size = split_shape("input", shape, rank, spec.data_format)
     out = spec.output_size(size, given.kernel_size)
     names = _SPATIAL[rank]
@@ -449,20 +446,16 @@ def _convolution(layer: Any, shape: tuple[int, ...]) -> Explanation:
 def _transposed(layer: Any, shape: tuple[int, ...]) -> Explanation:
     rank, given = layer.rank, _layer.check(layer)
     in_channels, w_shape, bias_shape = _parameter_shapes(layer, shape)
-    parsed = parse_conv_transpose(
-        rank,
-        shape,
-        w_shape,
-        bias_shape,
+    arguments = TransposedArguments(
         given.stride,
         given.padding,
         given.output_padding,
         given.groups,
         given.dilation,
-        None,
-        given.padding_mode,
-        given.data_format,
+        padding_mode=given.padding_mode,
+        data_format=given.data_format,
     )
+    parsed = parse_conv_transpose(rank, Shapes(shape, w_shape, bias_shape), arguments)
     _, size = split_shape("input", shape, rank, given.data_format)
     pads = resolve_pads(given.padding, given.kernel_size, given.dilation)
     out, names = parsed.size, _SPATIAL[rank]
@@ -558,10 +551,12 @@ def _grouping(in_channels: int, out_channels: int, groups: int) -> tuple[str, st
 def _ops(layer: Any, spec: ConvSpec, x_shape, w_shape) -> tuple[Op, ...]:
     """How each op is computed here. The order is the layer's: its output first."""
     dtype = jnp.dtype(layer.param_dtype if layer.dtype is None else layer.dtype)
+    y_shape = result_shape("output", x_shape, w_shape, spec, None)
     ops = []
     for name, computes in _OPS[layer.transposed].items():
         if layer.algorithm == "auto":
-            algorithm, reason = choose(name, spec, x_shape, w_shape, dtype, jax.default_backend())
+            problem = Problem(name, spec, x_shape, w_shape, y_shape, dtype, platform=jax.default_backend())
+            algorithm, reason = choose(problem)
         else:
             algorithm, reason = layer.algorithm, f"algorithm={layer.algorithm!r} asks for it"
         ops.append(Op(name, computes, algorithm, reason))
@@ -615,16 +610,11 @@ def _pad(layer: Any, shape: tuple[int, ...]) -> Explanation:
 def _pool(layer: Any, shape: tuple[int, ...]) -> Explanation:
     rank, is_max = layer.rank, isinstance(layer, _layer.MaxPool)
     said = _plain(layer, shape, rank, f"{rank}-D {'maximum' if is_max else 'average'} of each window")
-    spec = parse_pool(
-        rank,
-        shape,
-        layer.kernel_size,
-        layer.stride,
-        layer.padding,
-        layer.dilation if is_max else 1,
-        layer.ceil_mode,
-        layer.data_format,
+    dilation = layer.dilation if is_max else 1
+    arguments = PoolArguments(
+        layer.kernel_size, layer.stride, layer.padding, dilation, layer.ceil_mode, layer.data_format
     )
+    spec = parse_pool(rank, shape, arguments)
     _, size = split_shape("input", shape, rank, spec.data_format)
     columns = (size, spec.output_size(size), spec.kernel, spec.strides, spec.dilations, spec.padding)
     axes, arithmetic = [], []

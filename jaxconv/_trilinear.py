@@ -1,4 +1,4 @@
-"""The one idea as three JAX primitives.
+"""The one idea as JAX primitives: three, and two companions for a bias.
 
 A `ConvSpec` fixes a scalar form, linear in three arrays,
 
@@ -15,7 +15,6 @@ a companion each, which an algorithm may compute in one go: conv(x, w) + b, line
 pair.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -28,7 +27,10 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jax.sharding import ManualAxisType, NamedSharding, PartitionSpec
 
-from jaxconv._lowering import select, sharded, xla
+from jaxconv._lowering import select, sharded
+from jaxconv._lowering.common import add_bias, sum_to_bias
+from jaxconv._lowering.family import PLATFORMS, Problem, make_problem
+from jaxconv._lowering.family import names as array_names
 from jaxconv._spec.convolution import ConvSpec
 from jaxconv._spec.shapes import Size
 
@@ -45,9 +47,13 @@ output_bias_p = Primitive("conv_output_bias")  # (x, w, b) -> y
 weight_bias_p = Primitive("conv_weight_bias")  # (x, y) -> (w, b)
 weight_bias_p.multiple_results = True
 
-# The names of a primitive's arguments and of its results.
-_ARRAYS = {
-    p: sharded.ARRAYS[p.name.removeprefix("conv_")] for p in (output_p, input_p, weight_p, output_bias_p, weight_bias_p)
+# Which op each is, and whether with a bias.
+_OPS: dict[Primitive, tuple[str, bool]] = {
+    output_p: ("output", False),
+    input_p: ("input", False),
+    weight_p: ("weight", False),
+    output_bias_p: ("output", True),
+    weight_bias_p: ("weight", True),
 }
 
 
@@ -61,25 +67,35 @@ class Options(NamedTuple):
 
 def output(x: jax.Array, w: jax.Array, b: jax.Array | None, spec: ConvSpec, options: Options) -> jax.Array:
     """The derivative of T in y: the convolution of batched images, and a bias where there is one."""
-    if options.algorithm == "xla":  # nothing of ours in the jaxpr
-        y = xla.output(x, w, spec, *options[:2])
-        return y if b is None else xla.add_bias(y, b, spec)
-    parameters = _parameters(x, spec, None, options)
-    return _bind(output_p, x, w, **parameters) if b is None else _bind(output_bias_p, x, w, b, **parameters)
+    if b is None:
+        return _op(output_p, (x, w), spec, None, options)
+    return _op(output_bias_p, (x, w, b), spec, None, options)
 
 
-def input(w: jax.Array, y: jax.Array, spec: ConvSpec, x_shape: Sequence[Size], options: Options) -> jax.Array:
-    """The derivative of T in x: the transposed convolution of `y`."""
-    if options.algorithm == "xla":
-        return xla.input(w, y, spec, x_shape, *options[:2])
-    return _bind(input_p, w, y, **_parameters(y, spec, _size(x_shape, spec), options))
+def input(w: jax.Array, y: jax.Array, spec: ConvSpec, size: tuple[Size, ...], options: Options) -> jax.Array:
+    """The derivative of T in x: the transposed convolution of `y`, images of spatial size `size`."""
+    return _op(input_p, (w, y), spec, size, options)
 
 
-def weight(x: jax.Array, y: jax.Array, spec: ConvSpec, w_shape: Sequence[int], options: Options) -> jax.Array:
-    """The derivative of T in w: the correlation of `x` with `y`."""
-    if options.algorithm == "xla":
-        return xla.weight(x, y, spec, w_shape, *options[:2])
-    return _bind(weight_p, x, y, **_parameters(x, spec, tuple(w_shape[2:]), options))
+def weight(x: jax.Array, y: jax.Array, spec: ConvSpec, kernel: tuple[int, ...], options: Options) -> jax.Array:
+    """The derivative of T in w: the correlation of `x` with `y`, a weight of kernel size `kernel`."""
+    return _op(weight_p, (x, y), spec, kernel, options)
+
+
+def _op(primitive: Primitive, arrays: tuple[jax.Array, ...], spec: ConvSpec, size: Any, options: Options) -> Any:
+    precision, preferred_element_type, algorithm = options
+    dtype = jnp.dtype(arrays[0].dtype if preferred_element_type is None else preferred_element_type)
+    params = {"spec": spec, "size": size, "dtype": dtype, "precision": precision, "algorithm": algorithm}
+    if family := select.without_primitive(algorithm):
+        problem = _problem(primitive, *arrays[:2], **params)
+        return getattr(family, problem.op)(problem, *arrays)
+    return _bind(primitive, *arrays, **params)
+
+
+def _problem(primitive: Primitive, a, b, *, spec, size, dtype, precision, algorithm, **facts) -> Problem:
+    """What a primitive computes of arrays like a and b."""
+    op, bias = _OPS[primitive]
+    return make_problem(op, spec, a.shape, b.shape, size, dtype, bias=bias, precision=precision, **facts)
 
 
 def _bind(primitive: Primitive, *arrays: jax.Array, **params) -> Any:
@@ -94,52 +110,22 @@ def _bind(primitive: Primitive, *arrays: jax.Array, **params) -> Any:
     return primitive.bind(*marked, **params)
 
 
-def _parameters(array: jax.Array, spec: ConvSpec, size: Any, options: Options) -> dict[str, Any]:
-    precision, preferred_element_type, algorithm = options
-    dtype = jnp.dtype(array.dtype if preferred_element_type is None else preferred_element_type)
-    return {"spec": spec, "size": size, "dtype": dtype, "precision": precision, "algorithm": algorithm}
-
-
 # ---------------------------------------------------------------------------------------------------------------
 # Shapes
 # ---------------------------------------------------------------------------------------------------------------
 
 
-def _images(batch: Size, channels: int, size: Sequence[Size], spec: ConvSpec) -> tuple[Size, ...]:
-    return (batch, channels, *size) if spec.channel_axis == 1 else (batch, *size, channels)
-
-
-def _size(shape: Sequence[Size], spec: ConvSpec) -> tuple[Size, ...]:
-    return tuple(shape[a] for a in spec.spatial_axes)
-
-
-def _output_shape(x, w, spec: ConvSpec, size) -> tuple[Size, ...]:
-    return _images(x.shape[0], w.shape[0], spec.output_size(_size(x.shape, spec), w.shape[2:]), spec)
-
-
-def _input_shape(w, y, spec: ConvSpec, size) -> tuple[Size, ...]:
-    return _images(y.shape[0], w.shape[1] * spec.groups, size, spec)
-
-
-def _weight_shape(x, y, spec: ConvSpec, size) -> tuple[int, ...]:
-    c = spec.channel_axis
-    return (y.shape[c], x.shape[c] // spec.groups, *size)
-
-
-_SHAPES: dict[str, Callable] = {"y": _output_shape, "x": _input_shape, "w": _weight_shape}
-
-
-def _abstract(a, b, *_, primitive: Primitive, spec, size, dtype, precision, algorithm):
+def _abstract(a, b, *_, primitive: Primitive, **params):
     place: dict[str, Any] = {}
     if varying := a.mat.varying:  # and so do the others, after `_bind`
         place["sharding"] = NamedSharding(a.sharding.mesh, PartitionSpec())
         place["manual_axis_type"] = ManualAxisType(varying=varying)
-    shape = _SHAPES[_ARRAYS[primitive][1][0]](a, b, spec, size)
-    result = ShapedArray(shape, dtype, **place)
-    return [result, ShapedArray(shape[:1], dtype, **place)] if primitive.multiple_results else result
+    problem = _problem(primitive, a, b, **params)
+    results = [ShapedArray(problem.shape(array), params["dtype"], **place) for array in problem.results]
+    return results if primitive.multiple_results else results[0]
 
 
-for _p in _ARRAYS:
+for _p in _OPS:
     _p.def_abstract_eval(partial(_abstract, primitive=_p))
 
 
@@ -157,7 +143,7 @@ def _transpose(primitive: Primitive, cotangent, other, linear, cotangent_first: 
     pair = (cotangent.astype(both), other.astype(both))
     shape, size = linear.aval.shape, None
     if primitive is input_p:
-        size = _size(shape, params["spec"])
+        size = params["spec"].size_of(shape)
     elif primitive in (weight_p, weight_bias_p):
         size = shape[2:]
     changed = {"size": size, "dtype": linear.aval.dtype}
@@ -209,7 +195,7 @@ def _output_bias_jvp(primals, tangents, **params):
 
 def _spread(b, y, spec: ConvSpec) -> jax.Array:
     """The bias at every position of an array like y."""
-    return xla.add_bias(jnp.zeros(y.shape, y.dtype), b, spec)
+    return add_bias(jnp.zeros(y.shape, y.dtype), b, spec)
 
 
 def _output_bias_transpose(cotangent, x, w, b, **params):
@@ -221,7 +207,7 @@ def _output_bias_transpose(cotangent, x, w, b, **params):
     if not ad.is_undefined_primal(b):
         return [None, _transpose(weight_p, cotangent, x, w, False, params), None]
     if not ad.is_undefined_primal(w):
-        return [None, None, xla.sum_to_bias(cotangent, params["spec"]).astype(b.aval.dtype)]
+        return [None, None, sum_to_bias(cotangent, params["spec"]).astype(b.aval.dtype)]
     return [None, *_transpose(weight_bias_p, cotangent, x, w, False, params)]
 
 
@@ -279,18 +265,19 @@ def _unfold(array: jax.Array, axis: int, groups: int, mapped: Size) -> jax.Array
 
 
 def _batch(arguments, dims, *, primitive: Primitive, spec: ConvSpec, **params):
-    names, results = _ARRAYS[primitive]
+    names, results = array_names(*_OPS[primitive])
+    result = results[0]
     mapped = next(a.shape[d] for a, d in zip(arguments, dims, strict=True) if d is not None)
     having = {n for n, d in zip(names, dims, strict=True) if d is not None}
     if having == {"x", "b"}:  # the batch holds the one and the output channels the other, so b is added afterwards
         y, _ = _batch(arguments[:2], dims[:2], primitive=output_p, spec=spec, **params)
-        return jax.vmap(partial(xla.add_bias, spec=spec), (0, dims[2]))(y, arguments[2]), 0
+        return jax.vmap(partial(add_bias, spec=spec), (0, dims[2]))(y, arguments[2]), 0
     if "b" in names and having & {"w", "b"}:  # what one of the pair has, both have
         x, *pair = zip(arguments, dims, strict=True)
         pair = [(jnp.broadcast_to(a, (mapped, *a.shape)), 0) if d is None else (a, d) for a, d in pair]
         arguments, dims = zip(x, *pair, strict=True)
         having |= {"w"}
-    having = having - {"b"} | {results[0]}  # the result always has it
+    having = having - {"b"} | {result}  # the result always has it
     c, groups = spec.channel_axis, spec.groups
     if having == {"x", "y"}:  # the batch
         places = {"x": (0, 1), "y": (0, 1)}
@@ -307,12 +294,12 @@ def _batch(arguments, dims, *, primitive: Primitive, spec: ConvSpec, **params):
     ]
     found = primitive.bind(*folded, spec=spec, **params)
     if not primitive.multiple_results:
-        return _unfold(found, *places[results], mapped), 0
+        return _unfold(found, *places[result], mapped), 0
     unfolded = [_unfold(a, *places[n], mapped) if n in places else a for n, a in zip(results, found, strict=True)]
     return unfolded, [0 if n in places else None for n in results]
 
 
-for _p in _ARRAYS:
+for _p in _OPS:
     batching.primitive_batchers[_p] = partial(_batch, primitive=_p)
 
 
@@ -321,61 +308,23 @@ for _p in _ARRAYS:
 # ---------------------------------------------------------------------------------------------------------------
 
 
-def _compute(
-    a,
-    b,
-    *bias,
-    primitive: Primitive,
-    platform: str,
-    portable: bool,
-    divided: bool,
-    spec,
-    size,
-    dtype,
-    precision,
-    algorithm,
-):
-    op, x_shape, w_shape = {
-        "y": lambda: ("output", a.shape, b.shape),
-        "x": lambda: ("input", _input_shape(a, b, spec, size), a.shape),
-        "w": lambda: ("weight", a.shape, _weight_shape(a, b, spec, size)),
-    }[_ARRAYS[primitive][1][0]]()
+def _compute(*arrays, primitive: Primitive, facts: dict[str, Any], dtype, algorithm, **params):
     # A result narrower than the arguments, as the transpose of a widening one has, is rounded at the end.
-    through = jnp.promote_types(a.dtype, dtype)
-    if algorithm == "auto":
-        algorithm, _ = select.choose(op, spec, x_shape, w_shape, through, platform, portable=portable)
-    elif refusal := select.cannot(algorithm, x_shape, through, platform, portable=portable):
-        raise ValueError(f"algorithm={algorithm!r} cannot serve this call: {refusal}; use algorithm='auto'")
-    family: Any = sharded if algorithm == "native" and divided else select.FAMILIES[algorithm]
-    options = (precision, through if through != a.dtype else None)
-    if algorithm == "native" and primitive is output_bias_p:
-        return family.output(a, b, spec, *options, bias=bias[0]).astype(dtype)
-    if algorithm == "native" and primitive is weight_bias_p:
-        return [part.astype(dtype) for part in family.weight(a, b, spec, w_shape, *options, bias=True)]
-    if op == "output":
-        y = family.output(a, b, spec, *options).astype(dtype)
-        return xla.add_bias(y, bias[0], spec) if bias else y
-    if op == "input":
-        return family.input(a, b, spec, x_shape, *options).astype(dtype)
-    w = family.weight(a, b, spec, w_shape, *options).astype(dtype)
-    return [w, xla.sum_to_bias(b, spec).astype(dtype)] if primitive is weight_bias_p else w
+    through = jnp.promote_types(arrays[0].dtype, dtype)
+    problem = _problem(primitive, *arrays[:2], dtype=through, algorithm=algorithm, **params, **facts)
+    result = getattr(select.family_for(problem, algorithm), problem.op)(problem, *arrays)
+    return jax.tree.map(lambda a: a.astype(dtype), list(result) if primitive.multiple_results else result)
 
 
 def _lower(ctx, *arrays, primitive: Primitive, platform: str, **params):
     """The lowering rule of all of them."""
-    portable, divided = ctx.module_context.lowering_parameters.for_export, False
-    if platform == "cpu" and not portable:
-        ctx, devices = sharded.spread(ctx)
-        portable, divided = devices == "unknown", devices == "several"
-        if portable and params["algorithm"] == "native":
-            raise ValueError(
-                "algorithm='native' cannot serve this call: it is not known here how devices share it, as within a "
-                "shard_map that divides along some axes of its mesh only; use algorithm='auto'"
-            )
+    facts = {"platform": platform, "portable": ctx.module_context.lowering_parameters.for_export}
+    if platform == "cpu" and not facts["portable"]:
+        ctx, facts["devices"] = sharded.spread(ctx)
     # No algorithm moves anything between devices, and the zeros that a loop starts from vary over no axis of a
     # shard_map: so the arguments are seen as if they did not, either.
     ctx = ctx.replace(avals_in=[aval.update(manual_axis_type=ManualAxisType()) for aval in ctx.avals_in])
-    compute = partial(_compute, primitive=primitive, platform=platform, portable=portable, divided=divided)
+    compute = partial(_compute, primitive=primitive, facts=facts)
     return mlir.lower_fun(compute, multiple_results=primitive.multiple_results)(ctx, *arrays, **params)
 
 
@@ -384,9 +333,9 @@ def _run(*arrays, compiled, **params):
         return compiled(*arrays, **params)
 
 
-for _p in _ARRAYS:
+for _p in _OPS:
     _compiled = jax.jit(_p.bind, static_argnames=("spec", "size", "dtype", "precision", "algorithm"))
     _p.def_impl(partial(_run, compiled=_compiled))
-    for _platform in (None, "cpu"):
-        _rule = partial(_lower, primitive=_p, platform=_platform or "other")
-        mlir.register_lowering(_p, _rule, platform=_platform)
+    mlir.register_lowering(_p, partial(_lower, primitive=_p, platform="another platform"))
+    for _platform in PLATFORMS:
+        mlir.register_lowering(_p, partial(_lower, primitive=_p, platform=_platform), platform=_platform)

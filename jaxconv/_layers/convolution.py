@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from jaxconv import functional, init
 from jaxconv._arrays import as_array
-from jaxconv._ops.convolution import ALGORITHMS
+from jaxconv._lowering.select import ALGORITHMS
 from jaxconv._ops.padding import pad_images
 from jaxconv._spec.arguments import IntOrInts, axis_number, integer, one_of, per_axis
 from jaxconv._spec.convolution import check_groups, check_output_padding

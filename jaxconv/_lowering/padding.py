@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxconv._spec.padding import filler
+
 Widths = Sequence[tuple[int, int]]
 
 
@@ -53,7 +55,7 @@ def pad_transpose(y: jax.Array, widths: Widths, mode: str, shape: Sequence[int])
         for start, amount, at_start in ((0, low, True), (low + n, high, False)):
             if amount:
                 end = lax.slice_in_dim(y, start, start + amount, axis=axis)
-                first, length = _source(mode, n, amount, at_start)
+                first, length = _stretch(mode, n, amount, at_start)
                 around = [(0, 0, 0)] * y.ndim
                 around[axis] = (first, n - first - length, 0)
                 x = x + lax.pad(_end_transpose(end, axis, mode), jnp.zeros((), y.dtype), around)
@@ -70,22 +72,21 @@ def _stages(mode: str, low: int, high: int) -> tuple[tuple[int, int], tuple[int,
     return (crop, grow, (0, 0)) if mode == "circular" else ((0, 0), grow, crop)
 
 
-def _source(mode: str, n: int, amount: int, at_start: bool) -> tuple[int, int]:
+def _stretch(mode: str, n: int, amount: int, at_start: bool) -> tuple[int, int]:
     """(first, length) of the stretch of an axis of size n that fills `amount` positions at its start or its end."""
-    if mode == "circular":  # position -i holds what position n - i holds
-        return (n - amount if at_start else 0), amount
-    if mode == "replicate":  # every position beyond the border holds what the border holds
-        return (0 if at_start else n - 1), 1
-    # The mirror stands on the border, which is not repeated, or with "symmetric" beyond it.
-    border = 1 if mode == "reflect" else 0
-    return (border if at_start else n - border - amount), amount
+    # What the positions next to the image and furthest from it repeat: the ends of the stretch.
+    near, far = (filler(mode, i, n, at_start=at_start) for i in (0, amount - 1))
+    if mode == "replicate":
+        return near, 1
+    ascending = (mode == "circular") != at_start  # outwards
+    return (near if ascending else far), amount
 
 
 def _end(x: jax.Array, axis: int, mode: str, amount: int, at_start: bool) -> list[jax.Array]:
     """What `amount` positions at one end of the padded axis hold; nothing where there are none."""
     if not amount:
         return []
-    first, length = _source(mode, x.shape[axis], amount, at_start)
+    first, length = _stretch(mode, x.shape[axis], amount, at_start)
     stretch = lax.slice_in_dim(x, first, first + length, axis=axis)
     if mode == "circular":
         return [stretch]

@@ -1,18 +1,16 @@
 """Which algorithm computes an op: one pure function of static facts, which gives its reason in words."""
 
 import math
-from collections.abc import Mapping, Sequence
-from types import ModuleType
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
-from jaxconv import _native
 from jaxconv._lowering import native, taps, xla
-from jaxconv._spec.convolution import ConvSpec
-from jaxconv._spec.shapes import is_static
+from jaxconv._lowering.family import Family, Problem
 
-FAMILIES: Mapping[str, ModuleType] = {"xla": xla, "native": native, "taps": taps}
+FAMILIES: Mapping[str, Family] = {"xla": xla, "native": native, "taps": taps}
+# What the argument `algorithm` may be.
+ALGORITHMS = ("auto", *FAMILIES)
 
 # Which algorithm is faster shows in `python -m benchmarks.layers --ops`, where each stands beside the others; the rows
 # that a comment names are those that it was judged by.
@@ -23,41 +21,23 @@ FEW_CHANNELS = 8
 MOST_TAPS = 1024
 
 
-def choose(
-    op: str,
-    spec: ConvSpec,
-    x_shape: Sequence[int],
-    w_shape: Sequence[int],
-    dtype: Any,
-    platform: str,
-    *,
-    portable: bool = False,
-) -> tuple[str, str]:
-    """The algorithm that computes `op` where none is asked for, and why.
-
-    Args:
-        op: `"output"`, `"input"` or `"weight"`.
-        spec: the convolution that it is a derivative of.
-        x_shape: the shape of the convolution's input, batched.
-        w_shape: the shape of its weight.
-        dtype: the dtype of all arrays.
-        platform: where it is computed, by JAX's name.
-        portable: whether the program must run without this package, as an exported one must.
+def choose(problem: Problem) -> tuple[str, str]:
+    """The algorithm that computes a problem where none is asked for, and why.
 
     Returns:
         The algorithm's name, and the reason as a sentence without its full stop.
     """
-    if platform != "cpu":
+    spec, dtype = problem.spec, problem.dtype
+    if problem.platform != "cpu":
         return "xla", "XLA's own convolution: no measurement on this platform says otherwise"
-    if not cannot("native", x_shape, dtype, portable=portable):
+    if not native.cannot(problem):
         return "native", f"{dtype} on a CPU: the package's compiled kernels"
-    refusal = cannot("taps", x_shape, dtype)
-    if refusal:
+    if refusal := taps.cannot(problem):
         return "xla", refusal
     if not np.issubdtype(dtype, np.floating) and str(dtype) != "bfloat16":
         return "xla", f"XLA's own convolution: for {dtype} no other algorithm was measured to be faster"
-    per_group = w_shape[1]
-    taps_of_kernel = math.prod(w_shape[2:])
+    per_group = problem.w_shape[1]
+    taps_of_kernel = math.prod(problem.w_shape[2:])
     if taps_of_kernel > MOST_TAPS:
         return "xla", f"XLA's own convolution: to compile a sum of {taps_of_kernel} products takes longer than it saves"
     if spec.groups > 1 and per_group <= FEW_CHANNELS:
@@ -65,7 +45,7 @@ def choose(
             f"{per_group} channel{'s' * (per_group > 1)} in each of {spec.groups} groups: XLA's CPU convolution takes "
             "a naive loop, and a sum of shifted products is many times faster"
         )
-    if spec.groups > 1 and op == "weight":  # "8 groups of 16"
+    if spec.groups > 1 and problem.op == "weight":  # "8 groups of 16"
         return "taps", "groups: XLA's CPU convolution takes a naive loop for the weight's gradient"
     if spec.rank == 3:  # "3-D"
         return "taps", "three spatial axes: XLA's CPU convolution takes a loop that is slower than products of matrices"
@@ -76,26 +56,26 @@ def choose(
     return "xla", "XLA's own convolution: dense channels keep it busy"
 
 
-def cannot(
-    algorithm: str, x_shape: Sequence[int], dtype: Any, platform: str = "cpu", *, portable: bool = False
-) -> str | None:
-    """Why `algorithm` cannot serve a case, or None where it can; the arguments are those of `choose`."""
-    if algorithm == "taps" and not is_static(x_shape[1:]):
-        return "taps makes blocks of a size in numbers, and the image has a symbolic size"
-    if algorithm == "native":
-        if _native.unavailable:
-            return _native.unavailable
-        if str(dtype) not in _native.STORAGES:
-            return f"native computes in float32, and the arrays are of dtype {dtype}"
-        if platform != "cpu":
-            return "native computes on CPUs, and the program is for another platform"
-        if portable:
-            return "native calls a library of this package, and an exported program must run without it"
-        if not is_static(x_shape):
-            return "native is called with sizes in numbers, and the image has a symbolic size"
-        if len(x_shape) > 5:
-            return f"native takes up to three spatial axes, and the image has shape {tuple(x_shape)}"
-    return None
+def family_for(problem: Problem, algorithm: str) -> Family:
+    """The family that computes a problem with `algorithm`.
+
+    Raises:
+        ValueError: it cannot serve the problem; the message says why.
+    """
+    check(problem, algorithm)
+    return FAMILIES[choose(problem)[0] if algorithm == "auto" else algorithm]
+
+
+def check(problem: Problem, algorithm: str) -> None:
+    """Refuses an algorithm that cannot serve a problem, as far as that is known."""
+    if algorithm != "auto" and (refusal := FAMILIES[algorithm].cannot(problem)):
+        raise ValueError(f"algorithm={algorithm!r} cannot serve this call: {refusal}; use algorithm='auto'")
+
+
+def without_primitive(algorithm: str) -> Family | None:
+    """The family of `algorithm` where its operations are to stand in the program in place of a primitive."""
+    family = FAMILIES.get(algorithm)
+    return family if family is not None and family.WITHOUT_PRIMITIVE else None
 
 
 def algorithms() -> dict[str, str]:
@@ -109,4 +89,4 @@ def algorithms() -> dict[str, str]:
         >>> jaxconv.algorithms()
         {'xla': 'available', 'native': 'available', 'taps': 'available'}
     """
-    return {name: (name == "native" and _native.unavailable) or "available" for name in FAMILIES}
+    return {name: family.missing() or "available" for name, family in FAMILIES.items()}

@@ -1,4 +1,4 @@
-"""Algorithm `native` in a program for several devices: each computes its part of the arrays.
+"""An op in a program for several devices: each computes its part of the arrays.
 
 XLA's partitioner knows nothing of the call, and would gather whole arrays on every device. So it is told the axes that
 the arrays share, and how a part of the result follows from parts of the arguments. With the images (N, C, ...), the
@@ -14,7 +14,7 @@ and an op divided along the one of them that its result does not have ends with 
 import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -24,86 +24,16 @@ import numpy as np
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxconv._lowering import native, xla
+from jaxconv._lowering.common import add_bias
+from jaxconv._lowering.family import HIDDEN, ONE, SEVERAL, Problem
 from jaxconv._spec.convolution import ConvSpec
 
-# The arguments of each op, and its results; b is a bias.
-ARRAYS = {
-    "output": ("xw", "y"),
-    "output_bias": ("xwb", "y"),
-    "input": ("wy", "x"),
-    "weight": ("xy", "w"),
-    "weight_bias": ("xy", "wb"),
-}
-
-
-def output(
-    x: jax.Array,
-    w: jax.Array,
-    spec: ConvSpec,
-    precision: Any = None,
-    preferred_element_type: Any = None,
-    bias: jax.Array | None = None,
-) -> jax.Array:
-    """The convolution of batched images `x` with `w`, and a bias added to it."""
-
-    def part(x, w, b=None, *, spec, summed):
-        if not summed:
-            return native.output(x, w, spec, precision, preferred_element_type, b)
-        # The channels of x are divided: the bias belongs to none of the parts, but to their sum.
-        y = _total(native.output(x, w, spec, precision, preferred_element_type), summed)
-        return y if b is None else xla.add_bias(y, b, spec)
-
-    return _divided("output", part, (x, w), spec) if bias is None else _divided("output_bias", part, (x, w, bias), spec)
-
-
-def input(
-    w: jax.Array,
-    y: jax.Array,
-    spec: ConvSpec,
-    x_shape: Sequence[int],
-    precision: Any = None,
-    preferred_element_type: Any = None,
-) -> jax.Array:
-    """The transpose of `output` in x: the transposed convolution of `y` with `w`, an image of shape `x_shape`."""
-
-    def part(w, y, spec, summed):
-        shape = list(x_shape)
-        shape[0], shape[spec.channel_axis] = y.shape[0], w.shape[1] * spec.groups
-        return _total(native.input(w, y, spec, tuple(shape), precision, preferred_element_type), summed)
-
-    return _divided("input", part, (w, y), spec)
-
-
-def weight(
-    x: jax.Array,
-    y: jax.Array,
-    spec: ConvSpec,
-    w_shape: Sequence[int],
-    precision: Any = None,
-    preferred_element_type: Any = None,
-    bias: bool = False,
-) -> Any:
-    """The transpose of `output` in w: the correlation of `x` with `y`, a weight of shape `w_shape`.
-
-    With `bias` the transpose in (w, bias), a list of the two.
-    """
-
-    def part(x, y, spec, summed):
-        c = spec.channel_axis
-        shape = (y.shape[c], x.shape[c] // spec.groups, *w_shape[2:])
-        return _total(native.weight(x, y, spec, shape, precision, preferred_element_type, bias), summed)
-
-    return _divided("weight_bias" if bias else "weight", part, (x, y), spec)
-
-
-def _total(parts: Any, summed: Sequence[str]) -> Any:
-    """The sum of what each device has, over the axes of the mesh that are summed over."""
-    return jax.lax.psum(parts, summed) if summed else parts
+# Computes the results of a problem from its arrays.
+Compute = Callable[..., list[jax.Array]]
 
 
 def spread(ctx: Any) -> tuple[Any, str]:
-    """Over how many devices a program is spread: `"one"`, `"several"`, or `"unknown"` where it cannot be divided here.
+    """Over how many devices a program is spread: `ONE`, `SEVERAL`, or `HIDDEN` where it cannot be divided here.
 
     Args:
         ctx: the context of a lowering rule.
@@ -114,24 +44,31 @@ def spread(ctx: Any) -> tuple[Any, str]:
     axes = ctx.module_context.axis_context
     manual = getattr(axes, "manual_axes", None)
     if manual is not None:  # within a shard_map: what is seen there is a part already, if it divides along all axes
-        return ctx, "one" if set(manual) == set(axes.mesh.axis_names) else "unknown"
+        return ctx, ONE if set(manual) == set(axes.mesh.axis_names) else HIDDEN
     count = getattr(axes, "num_devices", None)
     if count == 1:
-        return ctx, "one"
+        return ctx, ONE
     if count is None or not getattr(jax.config, "jax_use_shardy_partitioner", True):
-        return ctx, "unknown"
-    # `custom_partitioning` wants devices to name parts by, and JAX gives them to primitives of its own alone. Any do.
+        return ctx, HIDDEN
+    # `custom_partitioning` names parts by devices, which JAX gives to primitives of its own alone; which ones they are
+    # makes no difference.
     devices = tuple(axes.device_assignment or jax.devices("cpu")[:count])
     if len(devices) != count:
-        return ctx, "unknown"
+        return ctx, HIDDEN
     axes = replace(axes, device_assignment=devices, abstract_mesh=None)
-    return ctx.replace(module_context=ctx.module_context.replace(axis_context=axes)), "several"
+    return ctx.replace(module_context=ctx.module_context.replace(axis_context=axes)), SEVERAL
 
 
-def _divided(op: str, part, arrays: tuple[jax.Array, ...], spec: ConvSpec) -> Any:
-    """`part` of the arrays, computed in parts where they are divided among devices."""
+def divided(problem: Problem, compute: Compute, arrays: Sequence[jax.Array]) -> list[jax.Array]:
+    """The results of a problem, computed in parts where its arrays are divided among devices.
+
+    Args:
+        problem: the whole op.
+        compute: computes the results of a problem from its arrays: `compute(problem, *arrays)`.
+        arrays: the arguments of the op.
+    """
     # Shardy's rule in words, each axis with a name: those that cannot be divided have names of their own.
-    arguments, results = ARRAYS[op]
+    spec, arguments, results = problem.spec, problem.arguments, problem.results
     axes = _axes(spec)
     names = {n: [axis or f"{n}{i}" for i, axis in enumerate(axes[n])] for n in axes}
     undivided = {f"{n}{i}" for n in axes for i, axis in enumerate(axes[n]) if axis is None}
@@ -140,9 +77,7 @@ def _divided(op: str, part, arrays: tuple[jax.Array, ...], spec: ConvSpec) -> An
         # A channel is one of a group's: (g i) and (g o) in the notation of the rule, which knows no axis of size 1
         # within another, and wants the sizes of those that are nowhere alone.
         c = spec.channel_axis
-        given = dict(zip(arguments, arrays, strict=True))
-        per_in = given["w"].shape[1] if "w" in given else given["x"].shape[c] // spec.groups
-        per_out = (given["w"].shape[0] if "w" in given else given["y"].shape[c]) // spec.groups
+        per_in, per_out = problem.w_shape[1], problem.w_shape[0] // spec.groups
         names["x"][c] = "(g i)" if per_in > 1 else "g"
         names["w"][:2] = ["(g o)" if per_out > 1 else "g", "i"]
         names["y"][c] = names["b"][0] = names["w"][0]
@@ -154,15 +89,15 @@ def _divided(op: str, part, arrays: tuple[jax.Array, ...], spec: ConvSpec) -> An
     shared = {axis for n in arguments for axis in axes[n] if axis}
     summed = shared - set(axes[results[0]])
 
-    divided = custom_partitioning(lambda *arrays: part(*arrays, spec=spec, summed=()))
-    divided.def_partition(
-        partial(_partition, op, part, spec),
+    in_parts = custom_partitioning(partial(compute, problem))
+    in_parts.def_partition(
+        partial(_partition, problem, compute),
         sharding_rule=rule,
         reduction_factors=tuple(f for f in in_order if f in summed),
         need_replication_factors=tuple(f for f in in_order if f in undivided),
         **sizes,
     )
-    return divided(*arrays)
+    return in_parts(*arrays)
 
 
 def _axes(spec: ConvSpec) -> Mapping[str, list[str | None]]:
@@ -175,10 +110,9 @@ def _axes(spec: ConvSpec) -> Mapping[str, list[str | None]]:
     return {"x": x, "w": w, "y": y, "b": w[:1]}
 
 
-def _partition(op: str, part, spec: ConvSpec, mesh: Mesh, arguments, result):
+def _partition(problem: Problem, compute: Compute, mesh: Mesh, arguments, results):
     """What XLA's partitioner asks: the function of the parts, and which parts it takes and gives."""
-    results = result if isinstance(result, Sequence) else (result,)
-    order = "".join(ARRAYS[op])
+    spec, order = problem.spec, problem.arguments + problem.results
     arrays = dict(zip(order, (*arguments, *results), strict=True))
     axes = _axes(spec)
     devices = list(results[0].sharding.devices_indices_map((0,) * len(results[0].shape)))  # in the program's order
@@ -193,16 +127,31 @@ def _partition(op: str, part, spec: ConvSpec, mesh: Mesh, arguments, result):
     shardings = {
         n: NamedSharding(mesh, PartitionSpec(*(of.get(axis) if axis else None for axis in axes[n]))) for n in order
     }
-    summed = [name for axis in of if axis not in axes[ARRAYS[op][1][0]] for name in of[axis]]
+    summed = [name for axis in of if axis not in axes[problem.results[0]] for name in of[axis]]
     own = replace(spec, groups=spec.groups // math.prod(mesh.shape[name] for name in of.get("g", ())))
 
     def of_one(*arrays):
         # The mesh that the program may have been written under is not this one: a sum that named it would be refused.
         with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
-            return part(*arrays, spec=own, summed=summed)
+            return _part(problem, own, compute, arrays, summed)
 
-    of_arguments, of_results = (tuple(shardings[n] for n in side) for side in ARRAYS[op])
-    return mesh, of_one, jax.tree.unflatten(jax.tree.structure(result), of_results), of_arguments
+    of_arguments, of_results = ([shardings[n] for n in side] for side in (problem.arguments, problem.results))
+    return mesh, of_one, of_results, tuple(of_arguments)
+
+
+def _part(
+    problem: Problem, spec: ConvSpec, compute: Compute, arrays: Sequence[jax.Array], summed: Sequence[str]
+) -> list[jax.Array]:
+    """What one device has of the results: computed from its part of the arrays, summed over axes of the mesh."""
+    own = problem.part(arrays[0].shape, arrays[1].shape, spec=spec)
+    if not summed:
+        return compute(own, *arrays)
+    if "b" not in problem.arguments:
+        return jax.lax.psum(compute(own, *arrays), summed)
+    # The channels of x are divided: the bias belongs to none of the parts, but to their sum.
+    x, w, b = arrays
+    (y,) = jax.lax.psum(compute(replace(own, bias=False), x, w), summed)
+    return [add_bias(y, b, spec)]
 
 
 def _parts(array: Any, devices: Sequence[Any]) -> list[np.ndarray | None]:

@@ -27,7 +27,10 @@ from jax import lax
 
 from jaxconv._arrays import wide
 from jaxconv._lowering import padding
+from jaxconv._lowering.common import add_bias, exchange_channels, sum_to_bias
+from jaxconv._lowering.family import Problem
 from jaxconv._spec.convolution import ConvSpec
+from jaxconv._spec.shapes import extent, is_static, span
 
 # Up to this many multiply-adds are written out one by one: compilation takes about 2 ms for each.
 _UNROLLED = 64
@@ -38,46 +41,50 @@ _BLOCK_BYTES = 512 * 1024
 _MERGED_CHANNELS = 32
 
 
-def output(
-    x: jax.Array, w: jax.Array, spec: ConvSpec, precision: Any = None, preferred_element_type: Any = None
-) -> jax.Array:
-    """The convolution of batched images `x` with `w`."""
-    x, w = _widened(x, w, preferred_element_type)
-    y = _convolve(_padded(x, spec), w, spec.strides, spec.dilations, spec.groups, precision)
-    return _like_images(y, spec)
+WITHOUT_PRIMITIVE = False
 
 
-def input(
-    w: jax.Array,
-    y: jax.Array,
-    spec: ConvSpec,
-    x_shape: Sequence[int],
-    precision: Any = None,
-    preferred_element_type: Any = None,
-) -> jax.Array:
-    """The transpose of `output` in x: the transposed convolution of `y` with `w`, an image of shape `x_shape`."""
-    w, y = _widened(w, y, preferred_element_type)
+def missing() -> str | None:
+    """Nothing: see `Family.missing`."""
+    return None
+
+
+def cannot(problem: Problem) -> str | None:
+    """See `Family.cannot`."""
+    if not is_static(problem.x_shape[1:]):
+        return "taps makes blocks of a size in numbers, and the image has a symbolic size"
+    return None
+
+
+def output(problem: Problem, x: jax.Array, w: jax.Array, b: jax.Array | None = None) -> jax.Array:
+    """See `Family.output`."""
+    spec = problem.spec
+    x, w = _widened(problem, x, w)
+    y = _convolve(_padded(x, spec), w, spec.strides, spec.dilations, spec.groups, problem.precision)
+    y = _like_images(y, spec)
+    return y if b is None else add_bias(y, b, spec)
+
+
+def input(problem: Problem, w: jax.Array, y: jax.Array) -> jax.Array:
+    """See `Family.input`."""
+    spec, x_shape = problem.spec, problem.x_shape
+    w, y = _widened(problem, w, y)
     y = _channels_last(y, spec)
     widths = _widths(spec)
-    padded = [n + low + high for n, (low, high) in zip(_size(x_shape, spec), spec.pads, strict=True)]
-    # Out and in change places within each group: (G O', I', *k) -> (G I', O', *k).
-    swapped = w.reshape(spec.groups, -1, *w.shape[1:]).swapaxes(1, 2)
-    swapped = swapped.reshape(-1, swapped.shape[2], *w.shape[2:])
-    x = _phases(y, swapped, spec, padded, precision)
-    shape = (x_shape[0], *_size(x_shape, spec), x_shape[spec.channel_axis])
+    padded = [n + low + high for n, (low, high) in zip(spec.size_of(x_shape), spec.pads, strict=True)]
+    x = _phases(y, exchange_channels(w, spec.groups), spec, padded, problem.precision)
+    shape = (x_shape[0], *spec.size_of(x_shape), x_shape[spec.channel_axis])
     return _like_images(padding.pad_transpose(x, widths, spec.padding_mode, shape), spec)
 
 
-def weight(
-    x: jax.Array,
-    y: jax.Array,
-    spec: ConvSpec,
-    w_shape: Sequence[int],
-    precision: Any = None,
-    preferred_element_type: Any = None,
-) -> jax.Array:
-    """The transpose of `output` in w: the correlation of `x` with `y`, a weight of shape `w_shape`."""
-    x, y = _widened(x, y, preferred_element_type)
+def weight(problem: Problem, x: jax.Array, y: jax.Array) -> Any:
+    """See `Family.weight`."""
+    w = _weight(problem, *_widened(problem, x, y))
+    return (w, sum_to_bias(y, problem.spec)) if problem.bias else w
+
+
+def _weight(problem: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
+    spec, w_shape = problem.spec, problem.w_shape
     x, y = _padded(x, spec), _channels_last(y, spec)
     kernel, geometry = tuple(w_shape[2:]), (spec.strides, spec.dilations)
     if w_shape[1] == 1 and x.shape[-1] == y.shape[-1]:
@@ -85,7 +92,7 @@ def weight(
     merged = _merged_groups(spec.groups, max(w_shape[1], w_shape[0] // spec.groups))
     parts = []
     for xg, yg in zip(_channel_blocks(x, merged), _channel_blocks(y, merged), strict=True):
-        parts.append(_diagonal(_product_weight(xg, yg, kernel, *geometry, precision), spec.groups // merged))
+        parts.append(_diagonal(_product_weight(xg, yg, kernel, *geometry, problem.precision), spec.groups // merged))
     return jnp.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
@@ -126,7 +133,7 @@ def _multiply_add(x, w, strides, dilations, groups: int) -> jax.Array:
         total = inner(x, taps, (0,) * len(kernel))
     else:
         # One row of the kernel in a step of a loop: the image shifts under it.
-        reach = (out[0] - 1) * strides[0] + 1
+        reach = extent(out[0], 1, strides[0], 1)
 
         def step(row, total):
             shifted = lax.dynamic_slice_in_dim(x, row * dilations[0], reach, axis=1)
@@ -144,11 +151,11 @@ def _product(x, w, strides, dilations, precision) -> jax.Array:
     if math.prod(kernel) == 1:
         return jnp.dot(_read(x, (0,) * len(kernel), out, strides), matrix, precision=precision)
     rows = _rows_of_a_block(x, out, kernel)
-    span = (rows - 1) * strides[0] + dilations[0] * (kernel[0] - 1) + 1
+    rows_read = extent(rows, kernel[0], strides[0], dilations[0])
 
     def block(first):
         """The output's rows from `first` on."""
-        part = lax.dynamic_slice_in_dim(x, first * strides[0], span, axis=1)
+        part = lax.dynamic_slice_in_dim(x, first * strides[0], rows_read, axis=1)
         return jnp.dot(_columns(part, kernel, (rows, *out[1:]), strides, dilations), matrix, precision=precision)
 
     if rows == out[0]:
@@ -226,8 +233,8 @@ def _multiply_add_weight(x, y, kernel, strides, dilations) -> jax.Array:
     rows = max(1, min(out[0], _UNROLLED // len(taps)))  # of the image, in one step
 
     def add(first, count, totals):
-        span = (count - 1) * strides[0] + dilations[0] * (kernel[0] - 1) + 1
-        part = lax.dynamic_slice_in_dim(x, first * strides[0], span, axis=1)
+        rows_read = extent(count, kernel[0], strides[0], dilations[0])
+        part = lax.dynamic_slice_in_dim(x, first * strides[0], rows_read, axis=1)
         grad = lax.dynamic_slice_in_dim(y, first, count, axis=1)
         sums = []
         for t, total in zip(taps, totals, strict=True):
@@ -251,8 +258,8 @@ def _product_weight(x, y, kernel, strides, dilations, precision) -> jax.Array:
     rows = _rows_of_a_block(x, out, kernel)
 
     def block(first, count):
-        span = (count - 1) * strides[0] + dilations[0] * (kernel[0] - 1) + 1
-        part = lax.dynamic_slice_in_dim(x, first * strides[0], span, axis=1)
+        rows_read = extent(count, kernel[0], strides[0], dilations[0])
+        part = lax.dynamic_slice_in_dim(x, first * strides[0], rows_read, axis=1)
         columns = _columns(part, kernel, (count, *out[1:]), strides, dilations)
         grad = lax.dynamic_slice_in_dim(y, first, count, axis=1)
         summed = tuple(range(grad.ndim - 1))
@@ -270,14 +277,9 @@ def _product_weight(x, y, kernel, strides, dilations, precision) -> jax.Array:
 # ---------------------------------------------------------------------------------------------------------------
 
 
-def _widened(a: jax.Array, b: jax.Array, dtype: Any) -> tuple[jax.Array, jax.Array]:
+def _widened(problem: Problem, a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Both in the dtype to accumulate in."""
-    dtype = wide(a.dtype if dtype is None else jnp.dtype(dtype))
-    return a.astype(dtype), b.astype(dtype)
-
-
-def _size(shape: Sequence[int], spec: ConvSpec) -> tuple[int, ...]:
-    return tuple(shape[a] for a in spec.spatial_axes)
+    return a.astype(wide(problem.dtype)), b.astype(wide(problem.dtype))
 
 
 def _channels_last(x: jax.Array, spec: ConvSpec) -> jax.Array:
@@ -299,7 +301,7 @@ def _padded(x: jax.Array, spec: ConvSpec) -> jax.Array:
 
 def _positions(size, kernel, strides, dilations) -> tuple[int, ...]:
     """The output's size, of an image that is padded already."""
-    return tuple((n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(size, kernel, strides, dilations, strict=True))
+    return tuple((n - span(k, d)) // s + 1 for n, k, s, d in zip(size, kernel, strides, dilations, strict=True))
 
 
 def _read(x: jax.Array, offsets: Sequence[int], out: Sequence[int], strides: Sequence[int]) -> jax.Array:

@@ -13,21 +13,33 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 
-from jaxconv._arrays import wide
 from jaxconv._lowering import padding
+from jaxconv._lowering.common import add_bias, exchange_channels, sum_to_bias
+from jaxconv._lowering.family import Problem
 from jaxconv._spec.convolution import ConvSpec
-from jaxconv._spec.shapes import is_static
+from jaxconv._spec.shapes import extent, is_static, span
+
+# With `algorithm="xla"` a program holds `lax` operations alone, for tools that read programs.
+WITHOUT_PRIMITIVE = True
 
 
-def output(
-    x: jax.Array, w: jax.Array, spec: ConvSpec, precision: Any = None, preferred_element_type: Any = None
-) -> jax.Array:
-    """The convolution of batched images `x` with `w`."""
+def missing() -> str | None:
+    """Nothing: see `Family.missing`."""
+    return None
+
+
+def cannot(problem: Problem) -> str | None:
+    """Nothing: see `Family.cannot`."""
+    return None
+
+
+def output(problem: Problem, x: jax.Array, w: jax.Array, b: jax.Array | None = None) -> jax.Array:
+    """See `Family.output`."""
+    spec = problem.spec
     x, pads = _pad_image(x, spec, w.shape[2:])
-    return lax.conv_general_dilated(
+    y = lax.conv_general_dilated(
         x,
         w,
         window_strides=spec.strides,
@@ -35,20 +47,14 @@ def output(
         rhs_dilation=spec.dilations,
         dimension_numbers=lax.ConvDimensionNumbers(_images(spec), tuple(range(w.ndim)), _images(spec)),
         feature_group_count=spec.groups,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
+        **_accumulation(problem, x),
     )
+    return y if b is None else add_bias(y, b, spec)
 
 
-def input(
-    w: jax.Array,
-    y: jax.Array,
-    spec: ConvSpec,
-    x_shape: Sequence[int],
-    precision: Any = None,
-    preferred_element_type: Any = None,
-) -> jax.Array:
-    """The transpose of `output` in x: the transposed convolution of `y` with `w`, an image of shape `x_shape`."""
+def input(problem: Problem, w: jax.Array, y: jax.Array) -> jax.Array:
+    """See `Family.input`."""
+    spec, x_shape = problem.spec, problem.x_shape
     padded = padded_shape(x_shape, spec)
     own_pads = spec.pads if spec.padding_mode == "zeros" else ((0, 0),) * spec.rank
     result = x_shape if spec.padding_mode == "zeros" else padded
@@ -59,47 +65,37 @@ def input(
         # The dilated y begins at tap k - 1 of the flipped kernel, `low` positions before the image does; what is
         # left of the size wanted goes to the end, and is negative where the last strides reach beyond it.
         n, m = result[axis], y.shape[axis]
-        before = d * (k - 1) - low
-        after = n + d * (k - 1) - before - ((m - 1) * s + 1)
+        before = span(k, d) - 1 - low
+        after = n + span(k, d) - 1 - before - extent(m, 1, s, 1)
         if not isinstance(after, int):
             # The strides of a symbolic size leave over a number that is not known: room for the most there can be.
-            after, surplus = d * (k - 1) - high + s - 1, True
+            after, surplus = span(k, d) - 1 - high + s - 1, True
         elif _is_misread(n, m, k, s, d, low):
             after, surplus = after + 1, True
         pads.append((before, after))
-    # Out and in change places within each group: (G O', I', *k) -> (G I', O', *k).
-    swapped = w.reshape(spec.groups, -1, *w.shape[1:]).swapaxes(1, 2)
-    swapped = swapped.reshape(-1, swapped.shape[2], *w.shape[2:])
     x = lax.conv_general_dilated(
         y,
-        lax.rev(swapped, tuple(range(2, w.ndim))),
+        lax.rev(exchange_channels(w, spec.groups), tuple(range(2, w.ndim))),
         window_strides=(1,) * spec.rank,
         padding=pads,
         lhs_dilation=spec.strides,
         rhs_dilation=spec.dilations,
         dimension_numbers=lax.ConvDimensionNumbers(_images(spec), tuple(range(w.ndim)), _images(spec)),
         feature_group_count=spec.groups,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
+        **_accumulation(problem, y),
     )
     if surplus:
         x = lax.dynamic_slice(x, (0,) * x.ndim, result)
     return x if spec.padding_mode == "zeros" else padding.pad_transpose(x, _widths(spec), spec.padding_mode, x_shape)
 
 
-def weight(
-    x: jax.Array,
-    y: jax.Array,
-    spec: ConvSpec,
-    w_shape: Sequence[int],
-    precision: Any = None,
-    preferred_element_type: Any = None,
-) -> jax.Array:
-    """The transpose of `output` in w: the correlation of `x` with `y`, a weight of shape `w_shape`."""
+def weight(problem: Problem, x: jax.Array, y: jax.Array) -> Any:
+    """See `Family.weight`."""
+    spec, w_shape = problem.spec, problem.w_shape
     x, pads = _pad_image(x, spec, w_shape[2:])
     # The high pad is what k taps need: the positions that the last stride left over are not read.
     read = [
-        d * (k - 1) + (y.shape[axis] - 1) * s + 1
+        extent(y.shape[axis], k, s, d)
         for axis, k, s, d in zip(spec.spatial_axes, w_shape[2:], spec.strides, spec.dilations, strict=True)
     ]
     if is_static(x.shape):
@@ -111,7 +107,7 @@ def weight(
     # The images are summed over, so they take the place of channels, and the channels that of images: with x as
     # (C, N), y as (N, O) the result is (C / groups, O). `batch_group_count` pairs the groups of C with those of O.
     batch, channels, *spatial = _images(spec)
-    return lax.conv_general_dilated(
+    w = lax.conv_general_dilated(
         x,
         y,
         window_strides=spec.dilations,
@@ -121,21 +117,17 @@ def weight(
             (channels, batch, *spatial), (channels, batch, *spatial), (1, 0, *range(2, len(w_shape)))
         ),
         batch_group_count=spec.groups,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
+        **_accumulation(problem, x),
     )
+    return (w, sum_to_bias(y, spec)) if problem.bias else w
 
 
-def add_bias(y: jax.Array, b: jax.Array, spec: ConvSpec) -> jax.Array:
-    """`y` + `b` along the channels. The gradient of b is a long sum, so 16-bit floats are widened for it."""
-    shape = [1] * y.ndim
-    shape[spec.channel_axis] = b.size
-    return (y.astype(wide(y.dtype)) + b.astype(wide(y.dtype)).reshape(shape)).astype(y.dtype)
-
-
-def sum_to_bias(y: jax.Array, spec: ConvSpec) -> jax.Array:
-    """The transpose of `add_bias` in b: the sums of `y` over all but the channels, not in 16 bits."""
-    return jnp.sum(y.astype(wide(y.dtype)), [axis for axis in range(y.ndim) if axis != spec.channel_axis])
+def _accumulation(problem: Problem, array: jax.Array) -> dict[str, Any]:
+    """The options of `lax` that say how sums are taken."""
+    return {
+        "precision": problem.precision,
+        "preferred_element_type": None if problem.dtype == array.dtype else problem.dtype,
+    }
 
 
 def padded_shape(x_shape: Sequence[int], spec: ConvSpec) -> tuple[int, ...]:
@@ -147,7 +139,7 @@ def _pad_image(x: jax.Array, spec: ConvSpec, kernel: Sequence[int]) -> tuple[jax
     """The image, and the zeros that are still to be padded by the convolution itself."""
     if spec.padding_mode != "zeros":
         return padding.pad(x, _widths(spec), spec.padding_mode), ((0, 0),) * spec.rank
-    size = [x.shape[axis] for axis in spec.spatial_axes]
+    size = spec.size_of(x.shape)
     numbers = zip(size, spec.output_size(size, kernel), kernel, spec.strides, spec.dilations, spec.pads, strict=True)
     own = {
         axis: pair
@@ -174,8 +166,8 @@ def _is_misread(n: int, m: int, k: int, s: int, d: int, low: int) -> bool:
     def like_groups(window, base_dilation, stride, window_dilation):
         return window_dilation == 1 and base_dilation == window and stride == window - 1
 
-    y_dilated = low == d * (k - 1) and (like_groups(k, s, 1, d) or like_groups(n, s, d, 1))
-    w_dilated = low == s * (m - 1) and (like_groups(m, d, 1, s) or like_groups(n, d, s, 1))
+    y_dilated = low == span(k, d) - 1 and (like_groups(k, s, 1, d) or like_groups(n, s, d, 1))
+    w_dilated = low == span(m, s) - 1 and (like_groups(m, d, 1, s) or like_groups(n, d, s, 1))
     return y_dilated or w_dilated
 
 

@@ -16,18 +16,27 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jaxconv import _trilinear
 from jaxconv._arrays import as_array, batched
-from jaxconv._lowering import select, xla
+from jaxconv._lowering import padding, select
+from jaxconv._lowering.common import add_bias
+from jaxconv._lowering.family import make_problem
 from jaxconv._spec.arguments import IntOrInts, check_dtypes, one_of, parse_shape
-from jaxconv._spec.convolution import ConvSpec, TransposedSpec, check_grad_output, parse_conv, parse_conv_transpose
+from jaxconv._spec.convolution import (
+    Arguments,
+    ConvSpec,
+    Shapes,
+    TransposedArguments,
+    TransposedSpec,
+    check_grad_output,
+    parse_conv,
+    parse_conv_transpose,
+)
 from jaxconv._spec.padding import Padding
-from jaxconv._spec.shapes import is_static
+from jaxconv._spec.shapes import is_static, spatial_axes
 from jaxconv._trilinear import Options
 
-ALGORITHMS = ("auto", *select.FAMILIES)
 _F = TypeVar("_F", bound=Callable)
 
 # What the docstrings of the three ranks differ in.
@@ -120,10 +129,9 @@ def _make_conv(rank: int, example: str):
     ) -> jax.Array:
         x, w, b = as_array("input", input), as_array("weight", weight), _bias(bias)
         check_dtypes(input=x.dtype, weight=w.dtype, bias=None if b is None else b.dtype)
-        spec = parse_conv(
-            rank, x.shape, w.shape, _shape(b), stride, padding, dilation, groups, padding_mode, data_format
-        )
-        options = _options(precision, preferred_element_type, algorithm, x.shape, x.dtype)
+        arguments = Arguments(stride, padding, dilation, groups, padding_mode, data_format)
+        spec = parse_conv(rank, Shapes(x.shape, w.shape, _shape(b)), arguments)
+        options = _options("output", spec, x, w, None, precision, preferred_element_type, algorithm)
         return _conv(x, w, b, spec, options)
 
     return conv
@@ -218,21 +226,11 @@ def _make_conv_transpose(rank: int, example: str):
     ) -> jax.Array:
         y, w, b = as_array("input", input), as_array("weight", weight), _bias(bias)
         check_dtypes(input=y.dtype, weight=w.dtype, bias=None if b is None else b.dtype)
-        spec = parse_conv_transpose(
-            rank,
-            y.shape,
-            w.shape,
-            _shape(b),
-            stride,
-            padding,
-            output_padding,
-            groups,
-            dilation,
-            output_size,
-            padding_mode,
-            data_format,
+        arguments = TransposedArguments(
+            stride, padding, output_padding, groups, dilation, output_size, padding_mode, data_format
         )
-        options = _options(precision, preferred_element_type, algorithm, y.shape, y.dtype)
+        spec = parse_conv_transpose(rank, Shapes(y.shape, w.shape, _shape(b)), arguments)
+        options = _options("input", spec.spec, w, y, spec.size, precision, preferred_element_type, algorithm)
         run = _jit_conv_transpose if is_static(y.shape) else _conv_transpose
         return run(y, w, b, spec, options)
 
@@ -244,14 +242,12 @@ def _conv_transpose(y, w, b, spec: TransposedSpec, options: Options):
 
     def op(y):
         if any(spec.extension):
-            widths = [(0, 0, 0)] * y.ndim
+            widths = [(0, 0)] * y.ndim
             for axis, more in zip(conv.spatial_axes, spec.extension, strict=True):
-                widths[axis] = (0, more, 0)
-            y = lax.pad(y, jnp.zeros((), y.dtype), widths)
-        inner = (w.shape[1] * conv.groups, *spec.size)
-        x_shape = (y.shape[0], *(inner if conv.channel_axis == 1 else (*inner[1:], inner[0])))
-        x = _trilinear.input(w, y, conv, x_shape, options)
-        return x if b is None else xla.add_bias(x, b, conv)
+                widths[axis] = (0, more)
+            y = padding.pad(y, widths, "zeros")
+        x = _trilinear.input(w, y, conv, spec.size, options)
+        return x if b is None else add_bias(x, b, conv)
 
     return batched(op, conv.rank, y)
 
@@ -351,24 +347,22 @@ def _make_conv_input(rank: int, example: str):
         w, y = as_array("weight", weight), as_array("grad_output", grad_output)
         check_dtypes(weight=w.dtype, grad_output=y.dtype)
         x_shape = parse_shape("input_size", input_size)
-        spec = parse_conv(rank, x_shape, w.shape, None, stride, padding, dilation, groups, padding_mode, data_format)
+        arguments = Arguments(stride, padding, dilation, groups, padding_mode, data_format)
+        spec = parse_conv(rank, Shapes(x_shape, w.shape), arguments)
         check_grad_output(spec, x_shape, w.shape, y.shape)
-        options = _options(precision, preferred_element_type, algorithm, x_shape, y.dtype)
+        size = tuple(x_shape[a] for a in spatial_axes(rank, spec.data_format))
+        options = _options("input", spec, w, y, size, precision, preferred_element_type, algorithm)
         run = _jit_conv_input if is_static(x_shape) else _conv_input
-        return run(w, y, spec, x_shape, options)
+        return run(w, y, spec, size, options)
 
     return conv_input
 
 
-def _conv_input(w, y, spec: ConvSpec, x_shape, options):
-    def op(y):
-        shape = x_shape if len(x_shape) == spec.rank + 2 else (1, *x_shape)
-        return _trilinear.input(w, y, spec, shape, options)
-
-    return batched(op, spec.rank, y)
+def _conv_input(w, y, spec: ConvSpec, size, options):
+    return batched(lambda y: _trilinear.input(w, y, spec, size, options), spec.rank, y)
 
 
-_jit_conv_input = jax.jit(_conv_input, static_argnames=("spec", "x_shape", "options"), inline=True)
+_jit_conv_input = jax.jit(_conv_input, static_argnames=("spec", "size", "options"), inline=True)
 
 
 def _make_conv_weight(rank: int, example: str):
@@ -391,19 +385,20 @@ def _make_conv_weight(rank: int, example: str):
         x, y = as_array("input", input), as_array("grad_output", grad_output)
         check_dtypes(input=x.dtype, grad_output=y.dtype)
         w_shape = parse_shape("weight_size", weight_size)
-        spec = parse_conv(rank, x.shape, w_shape, None, stride, padding, dilation, groups, padding_mode, data_format)
+        arguments = Arguments(stride, padding, dilation, groups, padding_mode, data_format)
+        spec = parse_conv(rank, Shapes(x.shape, w_shape), arguments)
         check_grad_output(spec, x.shape, w_shape, y.shape)
-        options = _options(precision, preferred_element_type, algorithm, x.shape, x.dtype)
-        return _conv_weight(x, y, spec, w_shape, options)
+        options = _options("weight", spec, x, y, w_shape[2:], precision, preferred_element_type, algorithm)
+        return _conv_weight(x, y, spec, w_shape[2:], options)
 
     return conv_weight
 
 
-@partial(jax.jit, static_argnames=("spec", "w_shape", "options"), inline=True)
-def _conv_weight(x, y, spec: ConvSpec, w_shape, options):
+@partial(jax.jit, static_argnames=("spec", "kernel", "options"), inline=True)
+def _conv_weight(x, y, spec: ConvSpec, kernel, options):
     if x.ndim == spec.rank + 1:
         x, y = x[None], y[None]
-    return _trilinear.weight(x, y, spec, w_shape, options)
+    return _trilinear.weight(x, y, spec, kernel, options)
 
 
 _INPUT_EXAMPLES = (
@@ -456,11 +451,22 @@ def _shape(array: jax.Array | None) -> tuple[int, ...] | None:
 
 
 def _options(
-    precision: Any, preferred_element_type: Any, algorithm: str, image_shape: Sequence[Any], dtype: Any
+    op: str,
+    spec: ConvSpec,
+    first: jax.Array,
+    second: jax.Array,
+    size: Any,
+    precision: Any,
+    preferred_element_type: Any,
+    algorithm: str,
 ) -> Options:
     """The options of a call; refuses an algorithm that cannot serve it."""
-    dtype = dtype if preferred_element_type is None else jnp.promote_types(dtype, preferred_element_type)
-    refusal = select.cannot(one_of("algorithm", algorithm, ALGORITHMS), image_shape, dtype)
-    if refusal:
-        raise ValueError(f"algorithm={algorithm!r} cannot serve this call: {refusal}; use algorithm='auto'")
+    if one_of("algorithm", algorithm, select.ALGORITHMS) != "auto":
+        # An image without a batch is a batch of one.
+        shapes = [a.shape if a.ndim == spec.rank + 2 else (1, *a.shape) for a in (first, second)]
+        dtype = (
+            first.dtype if preferred_element_type is None else jnp.promote_types(first.dtype, preferred_element_type)
+        )
+        problem = make_problem(op, spec, shapes[0], shapes[1], size, dtype, precision=precision)
+        select.check(problem, algorithm)
     return Options(precision, preferred_element_type, algorithm)

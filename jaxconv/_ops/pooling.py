@@ -19,8 +19,17 @@ from jax import lax
 
 from jaxconv._arrays import as_array, wide
 from jaxconv._spec.arguments import IntOrInts, boolean
-from jaxconv._spec.pooling import PoolSpec, check_avg_dtype, check_max_dtype, parse_adaptive, parse_divisor, parse_pool
-from jaxconv._spec.shapes import Size, pool_axes
+from jaxconv._spec.pooling import (
+    Arguments,
+    PoolSpec,
+    check_avg_dtype,
+    check_max_dtype,
+    check_whole_kernel,
+    parse_adaptive,
+    parse_divisor,
+    parse_pool,
+)
+from jaxconv._spec.shapes import Size, extent, span, spatial_axes
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -110,7 +119,7 @@ def _max_pool(rank: int):
     ) -> jax.Array:
         x = as_array("input", input)
         check_max_dtype(x.dtype)
-        spec = parse_pool(rank, x.shape, kernel_size, stride, padding, dilation, ceil_mode, data_format)
+        spec = parse_pool(rank, x.shape, Arguments(kernel_size, stride, padding, dilation, ceil_mode, data_format))
         return _max(x, spec)
 
     return _public(max_pool, rank, _MAX_DOC)
@@ -161,9 +170,9 @@ def _avg_pool(rank: int):
     ) -> jax.Array:
         x = as_array("input", input)
         check_avg_dtype(x.dtype)
-        spec = parse_pool(
-            rank, x.shape, kernel_size, stride, padding, 1, ceil_mode, data_format, whole_kernel=rank == 3
-        )
+        spec = parse_pool(rank, x.shape, Arguments(kernel_size, stride, padding, 1, ceil_mode, data_format))
+        if rank == 3:
+            check_whole_kernel(spec, x.shape)
         include = boolean("count_include_pad", count_include_pad)
         return _avg(x, spec, include, parse_divisor(divisor_override))
 
@@ -224,7 +233,7 @@ def _adaptive_avg_pool(rank: int):
         x = as_array("input", input)
         check_avg_dtype(x.dtype, adaptive=True)
         sizes = parse_adaptive(rank, x.shape, output_size, data_format)
-        return _adaptive(x, sizes, pool_axes(rank, data_format))
+        return _adaptive(x, sizes, spatial_axes(rank, data_format))
 
     sizes = "a tuple of one" if rank == 1 else "one per spatial axis, where None keeps the size of the image"
     return _public(adaptive_avg_pool, rank, _ADAPTIVE_DOC.replace("@", sizes))
@@ -258,7 +267,7 @@ def _max(x: jax.Array, spec: PoolSpec) -> jax.Array:
     if _is_partition(x, spec):
         return _max_side_by_side(x, spec)
     # The gradient of an element is the sum over the windows that it is the maximum of.
-    x = x.astype(wide(dtype)) if any(s < d * (k - 1) + 1 for k, s, d in _each(spec, "kernel strides dilations")) else x
+    x = x.astype(wide(dtype)) if any(s < span(k, d) for k, s, d in _each(spec, "kernel strides dilations")) else x
     lowest = -np.inf if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.iinfo(x.dtype).min
     sizes = spec.output_size([x.shape[axis] for axis in spec.spatial_axes])
     numbers = _each(spec, "spatial_axes kernel strides padding dilations")
@@ -419,7 +428,7 @@ def _each(spec: PoolSpec, names: str) -> list[tuple[int, ...]]:
 def _overhang(n: Size, out: Size, k: int, s: int, p: int, d: int, ceil_mode: bool) -> int:
     """Positions beyond the image's end that the last window reaches; of a symbolic size, what it reaches at most."""
     if isinstance(n, int):
-        return max((out - 1) * s + d * (k - 1) + 1 - p - n, 0)
+        return max(extent(out, k, s, d) - p - n, 0)
     return p + s - 1 if ceil_mode else p
 
 

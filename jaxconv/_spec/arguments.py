@@ -14,16 +14,16 @@ _CACHE_SIZE = 4096
 IntOrInts = int | Sequence[int]
 
 
-def remembered(parse: Callable) -> Callable:
-    """`parse`, which begins with (rank, shape), with its results remembered.
+def remembered(parse: Callable[[int, Any, Any], Any]) -> Callable[[int, Any, Any], Any]:
+    """`parse` of (rank, the shapes of the arrays, the checked arguments), with its results remembered.
 
     Symbolic sizes are left out: they cannot be compared with those of another program, as looking one up would.
     """
     cached = functools.lru_cache(_CACHE_SIZE)(parse)
 
     @functools.wraps(parse)
-    def call(rank: int, shape: tuple, *arguments):
-        return (cached if is_static(shape) else parse)(rank, shape, *arguments)
+    def call(rank: int, shapes: Any, arguments: Any):
+        return (cached if is_static(*shapes) else parse)(rank, shapes, arguments)
 
     return call
 

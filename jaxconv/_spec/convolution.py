@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from jaxconv._spec.arguments import integer, one_of, parse_output_size, per_axis, remembered
 from jaxconv._spec.padding import (
@@ -15,7 +16,7 @@ from jaxconv._spec.padding import (
     parse_transposed_padding,
     resolve_pads,
 )
-from jaxconv._spec.shapes import DATA_FORMATS, Size, is_less, split_shape
+from jaxconv._spec.shapes import DATA_FORMATS, Size, extent, image_shape, is_less, span, spatial_axes, split_shape
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,20 @@ class ConvSpec:
     @property
     def spatial_axes(self) -> tuple[int, ...]:
         """The spatial axes of a batched array."""
-        first = 2 if self.data_format == "channels_first" else 1
-        return tuple(range(first, first + self.rank))
+        return tuple(a + self.rank + 2 for a in spatial_axes(self.rank, self.data_format))
+
+    def size_of(self, shape: Sequence[Size]) -> tuple[Size, ...]:
+        """The spatial sizes of the shape of a batched array."""
+        return tuple(shape[a] for a in self.spatial_axes)
+
+    def image_shape(self, batch: Size, channels: Size, size: Sequence[Size]) -> tuple[Size, ...]:
+        """The shape of a batch of images."""
+        return image_shape((batch,), channels, size, self.data_format)
 
     def output_size(self, input_size: Sequence[Size], kernel_size: Sequence[int]) -> tuple[Size, ...]:
         """Spatial size of y: floor((size + low + high - dilation * (kernel - 1) - 1) / stride) + 1 per axis."""
         return tuple(
-            (n + low + high - d * (k - 1) - 1) // s + 1
+            (n + low + high - span(k, d)) // s + 1
             for n, (low, high), k, s, d in zip(
                 input_size, self.pads, kernel_size, self.strides, self.dilations, strict=True
             )
@@ -72,7 +80,7 @@ class ConvSpec:
 
     def receptive_field(self, kernel_size: Sequence[int]) -> tuple[int, ...]:
         """How far apart the first and the last position are that one position of y depends on, both counted."""
-        return tuple(d * (k - 1) + 1 for k, d in zip(kernel_size, self.dilations, strict=True))
+        return tuple(span(k, d) for k, d in zip(kernel_size, self.dilations, strict=True))
 
 
 @dataclass(frozen=True)
@@ -104,32 +112,79 @@ class TransposedSpec:
         return tuple(fields)
 
 
-def parse_conv(rank, input_shape, weight_shape, bias_shape, stride, padding, dilation, groups, mode, data_format):
-    """The `ConvSpec` of a call of conv{rank}d, from its arguments and the shapes of its arrays.
+class Shapes(NamedTuple):
+    """The shapes of the arrays of a call; None for a bias that is not there."""
+
+    input: tuple[Size, ...]
+    weight: tuple[int, ...]
+    bias: tuple[int, ...] | None = None
+
+
+class Arguments(NamedTuple):
+    """The arguments of a convolution beside its arrays, as the user wrote them or `checked`."""
+
+    stride: Any = 1
+    padding: Any = 0
+    dilation: Any = 1
+    groups: Any = 1
+    padding_mode: Any = "zeros"
+    data_format: Any = "channels_first"
+
+    def checked(self, rank: int) -> "Arguments":
+        """The same as one entry per spatial axis each; refuses a wrong kind or value.
+
+        They are hashable and, unlike 1, 1.0 and True, equal only where they mean the same.
+        """
+        return Arguments(
+            per_axis("stride", self.stride, rank, 1),
+            parse_padding(self.padding, rank),
+            per_axis("dilation", self.dilation, rank, 1),
+            integer("groups", self.groups, 1),
+            one_of("padding_mode", self.padding_mode, PADDING_MODES),
+            one_of("data_format", self.data_format, DATA_FORMATS),
+        )
+
+
+class TransposedArguments(NamedTuple):
+    """The arguments of a transposed convolution beside its arrays, as the user wrote them or `checked`."""
+
+    stride: Any = 1
+    padding: Any = 0
+    output_padding: Any = 0
+    groups: Any = 1
+    dilation: Any = 1
+    output_size: Any = None
+    padding_mode: Any = "zeros"
+    data_format: Any = "channels_first"
+
+    def checked(self, rank: int) -> "TransposedArguments":
+        """As `Arguments.checked`."""
+        return TransposedArguments(
+            per_axis("stride", self.stride, rank, 1),
+            parse_transposed_padding(self.padding, rank),
+            per_axis("output_padding", self.output_padding, rank, 0),
+            integer("groups", self.groups, 1),
+            per_axis("dilation", self.dilation, rank, 1),
+            parse_output_size(self.output_size),
+            one_of("padding_mode", self.padding_mode, TRANSPOSED_PADDING_MODES),
+            one_of("data_format", self.data_format, DATA_FORMATS),
+        )
+
+
+def parse_conv(rank: int, shapes: Shapes, arguments: Arguments) -> ConvSpec:
+    """What a call of conv{rank}d asks for.
 
     Raises:
         TypeError: an argument of a wrong kind.
-        ValueError: an argument or a shape that cannot be; the message names it, its value and a remedy.
+        ValueError: an invalid argument or shape; the message names it, its value and a fix.
     """
-    # Made into tuples of ints here, since to the cache below 1, 1.0 and True are one key.
-    return _conv_spec(
-        rank,
-        input_shape,
-        weight_shape,
-        bias_shape,
-        per_axis("stride", stride, rank, 1),
-        parse_padding(padding, rank),
-        per_axis("dilation", dilation, rank, 1),
-        integer("groups", groups, 1),
-        one_of("padding_mode", mode, PADDING_MODES),
-        one_of("data_format", data_format, DATA_FORMATS),
-    )
+    return _conv_spec(rank, shapes, arguments.checked(rank))
 
 
 @remembered
-def _conv_spec(
-    rank, input_shape, weight_shape, bias_shape, strides, padding, dilations, groups, mode, data_format
-) -> ConvSpec:
+def _conv_spec(rank: int, shapes: Shapes, arguments: Arguments) -> ConvSpec:
+    input_shape, weight_shape, bias_shape = shapes
+    strides, padding, dilations, groups, mode, data_format = arguments
     channels, size = split_shape("input", input_shape, rank, data_format)
     out_channels, per_group, *kernel = check_weight(weight_shape, rank)
     check_groups(groups, out_channels=out_channels)
@@ -164,8 +219,7 @@ def check_grad_output(spec: ConvSpec, x_shape, w_shape, y_shape) -> None:
     """Refuses a `grad_output` that is not of the shape of the convolution's output."""
     _, size = split_shape("input", x_shape, spec.rank, spec.data_format)
     size = spec.output_size(size, w_shape[2:])
-    inner = (w_shape[0], *size) if spec.data_format == "channels_first" else (*size, w_shape[0])
-    expected = (*x_shape[: -spec.rank - 1], *inner)
+    expected = image_shape(x_shape[: -spec.rank - 1], w_shape[0], size, spec.data_format)
     if tuple(y_shape) != expected:
         raise ValueError(
             f"grad_output must have the shape of the output, {expected} for an input of shape {tuple(x_shape)} and a "
@@ -173,57 +227,20 @@ def check_grad_output(spec: ConvSpec, x_shape, w_shape, y_shape) -> None:
         )
 
 
-def parse_conv_transpose(
-    rank,
-    input_shape,
-    weight_shape,
-    bias_shape,
-    stride,
-    padding,
-    output_padding,
-    groups,
-    dilation,
-    output_size,
-    mode,
-    data_format,
-) -> TransposedSpec:
-    """What a call of conv_transpose{rank}d asks for, from its arguments and the shapes of its arrays.
+def parse_conv_transpose(rank: int, shapes: Shapes, arguments: TransposedArguments) -> TransposedSpec:
+    """What a call of conv_transpose{rank}d asks for.
 
     Raises:
         TypeError: an argument of a wrong kind.
-        ValueError: an argument or a shape that cannot be; the message names it, its value and a remedy.
+        ValueError: an invalid argument or shape; the message names it, its value and a fix.
     """
-    return _transposed_spec(
-        rank,
-        input_shape,
-        weight_shape,
-        bias_shape,
-        per_axis("stride", stride, rank, 1),
-        parse_transposed_padding(padding, rank),
-        per_axis("output_padding", output_padding, rank, 0),
-        integer("groups", groups, 1),
-        per_axis("dilation", dilation, rank, 1),
-        parse_output_size(output_size),
-        one_of("padding_mode", mode, TRANSPOSED_PADDING_MODES),
-        one_of("data_format", data_format, DATA_FORMATS),
-    )
+    return _transposed_spec(rank, shapes, arguments.checked(rank))
 
 
 @remembered
-def _transposed_spec(
-    rank,
-    input_shape,
-    weight_shape,
-    bias_shape,
-    strides,
-    padding,
-    output_padding,
-    groups,
-    dilations,
-    output_size,
-    mode,
-    data_format,
-) -> TransposedSpec:
+def _transposed_spec(rank: int, shapes: Shapes, arguments: TransposedArguments) -> TransposedSpec:
+    input_shape, weight_shape, bias_shape = shapes
+    strides, padding, output_padding, groups, dilations, output_size, mode, data_format = arguments
     channels, size = split_shape("input", input_shape, rank, data_format)
     in_channels, per_group, *kernel = check_weight(weight_shape, rank, "in_channels, out_channels / groups")
     check_groups(groups, in_channels=in_channels)
@@ -238,7 +255,7 @@ def _transposed_spec(
         raise ValueError(f"padding must not be negative, got {pads}; a larger result is asked for by output_padding")
 
     # Each input position stamps its dilated kernel onto a sheet of this size; padding cuts the sheet at its ends.
-    sheet = [(n - 1) * s + d * (k - 1) + 1 for n, k, s, d in zip(size, kernel, strides, dilations, strict=True)]
+    sheet = [extent(n, k, s, d) for n, k, s, d in zip(size, kernel, strides, dilations, strict=True)]
     least = tuple(n - low - high for n, (low, high) in zip(sheet, pads, strict=True))
     if output_size is not None:
         batch_axes = len(input_shape) - rank
@@ -336,10 +353,9 @@ def check_bias(shape: Sequence[int] | None, out_channels: int) -> None:
 def check_fit(spec: ConvSpec, size: Sequence[Size], kernel: Sequence[int]) -> None:
     """Refuses a kernel that does not fit into the padded image."""
     for axis, (n, (low, high), k, d) in enumerate(zip(size, spec.pads, kernel, spec.dilations, strict=True)):
-        span = d * (k - 1) + 1
-        if isinstance(n, int) and n + low + high < span:
+        if isinstance(n, int) and n + low + high < span(k, d):
             raise ValueError(
-                f"kernel_size {tuple(kernel)} with dilation {spec.dilations} spans {span} positions on spatial axis "
-                f"{axis}, where the padded input has only {n} + {low} + {high} = {n + low + high}; use a smaller "
+                f"kernel_size {tuple(kernel)} with dilation {spec.dilations} spans {span(k, d)} positions on spatial "
+                f"axis {axis}, where the padded input has only {n} + {low} + {high} = {n + low + high}; use a smaller "
                 "kernel or dilation, or more padding"
             )

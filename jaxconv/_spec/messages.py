@@ -11,16 +11,20 @@ def show(value: object) -> str:
 
 
 def listing(names: Iterable[str]) -> str:
+    """The strings in quotation marks, with commas between."""
     return ", ".join(repr(n) for n in names)
 
 
 def at_least(minimum: int) -> str:
+    """The words after "must be" for a least value."""
     return {0: "zero or positive", 1: "positive"}.get(minimum, f"at least {minimum}")
 
 
 def ints(rank: int) -> str:
+    """How many ints."""
     return f"{rank} int" + "s" * (rank > 1)
 
 
 def axes(rank: int) -> str:
+    """How many spatial axes."""
     return "spatial axis" if rank == 1 else f"{rank} spatial axes"

@@ -6,13 +6,31 @@ from collections.abc import Sequence
 
 from jaxconv._spec.arguments import integer, one_of, per_axis
 from jaxconv._spec.messages import axes, ints, show
-from jaxconv._spec.shapes import Size
+from jaxconv._spec.shapes import Size, extent, span
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular", "symmetric")
 # A mirror or an edge has no transposed convolution in PyTorch or elsewhere; wrapping around has.
 TRANSPOSED_PADDING_MODES = ("zeros", "circular")
 Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
 Pads = tuple[tuple[int, int], ...]
+
+
+def filler(mode: str, beyond: int, size: Size, *, at_start: bool) -> Size:
+    """The index map of the padding modes: which position of the image a position of its padding repeats.
+
+    Args:
+        mode: a padding mode other than `"zeros"`.
+        beyond: how far outside the image the position lies: 0 beside its border, 1 after that, and so on.
+        size: positions of the image along the axis.
+        at_start: whether it lies before the image or after it.
+    """
+    if mode == "circular":  # -1 is the last position, n the first
+        return size - 1 - beyond if at_start else beyond
+    if mode == "replicate":
+        return 0 if at_start else size - 1
+    # A mirror stands on the border, which is then not repeated, or, with "symmetric", outside it.
+    mirrored = beyond + 1 if mode == "reflect" else beyond
+    return mirrored if at_start else size - 1 - mirrored
 
 
 def parse_padding(padding: object, rank: int) -> str | tuple[int, ...] | Pads:
@@ -67,8 +85,7 @@ def check_same(
         return
     sizes = strides if size is None or any(not isinstance(n, int) for n in size) else size
     totals = [
-        max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
-        for n, k, s, d in zip(sizes, kernel, strides, dilations, strict=True)
+        max(extent(-(-n // s), k, s, d) - n, 0) for n, k, s, d in zip(sizes, kernel, strides, dilations, strict=True)
     ]
     pads = tuple((total // 2, total - total // 2) for total in totals)
     where = f"an image of size {tuple(sizes)}" if sizes is size else "an image whose size the stride divides"
@@ -81,7 +98,7 @@ def check_same(
 def resolve_pads(padding: str | tuple[int, ...] | Pads, kernel: Sequence[int], dilations: Sequence[int]) -> Pads:
     """The (low, high) pads of a parsed `padding`; 'same' puts its odd element at the end, as PyTorch does."""
     if isinstance(padding, str):
-        reach = [d * (k - 1) for k, d in zip(kernel, dilations, strict=True)]
+        reach = [span(k, d) - 1 for k, d in zip(kernel, dilations, strict=True)]
         if padding == "same":
             return tuple((r // 2, r - r // 2) for r in reach)
         if padding == "causal":

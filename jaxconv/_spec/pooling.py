@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxconv._spec.arguments import boolean, integer, one_of, per_axis, remembered
 from jaxconv._spec.messages import ints, show
-from jaxconv._spec.shapes import DATA_FORMATS, Size, pool_axes, split_shape
+from jaxconv._spec.shapes import DATA_FORMATS, Size, span, spatial_axes, split_shape
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -44,7 +44,7 @@ class PoolSpec:
     @property
     def spatial_axes(self) -> tuple[int, ...]:
         """The spatial axes, counted from the end: the same with and without a batch."""
-        return pool_axes(self.rank, self.data_format)
+        return spatial_axes(self.rank, self.data_format)
 
     def output_size(self, input_size: Sequence[Size]) -> tuple[Size, ...]:
         """Number of windows per axis: floor(room / stride) + 1, where room is that of the first tap of a window.
@@ -55,7 +55,7 @@ class PoolSpec:
         """
         sizes = []
         for n, k, s, p, d in zip(input_size, self.kernel, self.strides, self.padding, self.dilations, strict=True):
-            room = 2 * p - (d * (k - 1) + 1)
+            room = 2 * p - span(k, d)
             if self.ceil_mode:
                 room = min(room + s - 1, p - 1)
             sizes.append((n + room) // s + 1)
@@ -63,40 +63,48 @@ class PoolSpec:
 
     def receptive_field(self) -> tuple[int, ...]:
         """How far apart the first and the last position of a window are, both counted."""
-        return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
+        return tuple(span(k, d) for k, d in zip(self.kernel, self.dilations, strict=True))
 
 
-def parse_pool(
-    rank, input_shape, kernel_size, stride, padding, dilation, ceil_mode, data_format, *, whole_kernel=False
-) -> PoolSpec:
-    """The `PoolSpec` of a call of a pool, from its arguments and the shape of its input.
+class Arguments(NamedTuple):
+    """The arguments of a pool beside its input, as the user wrote them or `checked`."""
 
-    With `whole_kernel` the kernel must fit into the image without its padding: PyTorch asks this of avg_pool3d alone.
+    kernel_size: Any
+    stride: Any = None
+    padding: Any = 0
+    dilation: Any = 1
+    ceil_mode: Any = False
+    data_format: Any = "channels_first"
+
+    def checked(self, rank: int) -> "Arguments":
+        """The same as one entry per spatial axis each; refuses a wrong kind or value."""
+        kernel = per_axis("kernel_size", self.kernel_size, rank, 1)
+        # As in PyTorch an empty stride is an omitted one.
+        omitted = self.stride is None or (isinstance(self.stride, Sequence) and len(self.stride) == 0)
+        return Arguments(
+            kernel,
+            kernel if omitted else per_axis("stride", self.stride, rank, 1),
+            per_axis("padding", self.padding, rank, 0),
+            per_axis("dilation", self.dilation, rank, 1),
+            boolean("ceil_mode", self.ceil_mode),
+            one_of("data_format", self.data_format, DATA_FORMATS),
+        )
+
+
+def parse_pool(rank: int, input_shape: tuple[Size, ...], arguments: Arguments) -> PoolSpec:
+    """The `PoolSpec` of a call of a pool, from the shape of its input and its arguments.
 
     Raises:
         TypeError: an argument of a wrong kind.
-        ValueError: an argument or a shape that cannot be; the message names it, its value and a remedy.
+        ValueError: an invalid argument or shape; the message names it, its value and a fix.
     """
-    kernel = per_axis("kernel_size", kernel_size, rank, 1)
-    # As in PyTorch an empty stride is an omitted one.
-    omitted = stride is None or (isinstance(stride, Sequence) and len(stride) == 0)
-    return _pool_spec(
-        rank,
-        input_shape,
-        kernel,
-        kernel if omitted else per_axis("stride", stride, rank, 1),
-        per_axis("padding", padding, rank, 0),
-        per_axis("dilation", dilation, rank, 1),
-        boolean("ceil_mode", ceil_mode),
-        one_of("data_format", data_format, DATA_FORMATS),
-        whole_kernel,
-    )
+    return _pool_spec(rank, (input_shape,), arguments.checked(rank))
 
 
 @remembered
-def _pool_spec(
-    rank, input_shape, kernel, strides, padding, dilations, ceil_mode, data_format, whole_kernel
-) -> PoolSpec:
+def _pool_spec(rank: int, shapes: tuple[tuple[Size, ...]], arguments: Arguments) -> PoolSpec:
+    (input_shape,) = shapes
+    kernel, strides, padding, dilations, ceil_mode, data_format = arguments
     channels, size = split_shape("input", input_shape, rank, data_format, "pool")
     if isinstance(channels, int) and channels == 0:
         raise ValueError(
@@ -114,19 +122,24 @@ def _pool_spec(
         if not isinstance(n, int):
             continue  # a symbolic size: the program is made for whatever size fits
         k, p, d = kernel[axis], padding[axis], dilations[axis]
-        span = d * (k - 1) + 1
         if out < 1:
             raise ValueError(
-                f"kernel_size {kernel} with dilation {dilations} spans {span} positions on spatial axis {axis}, where "
-                f"the padded input has only {n} + 2 * {p} = {n + 2 * p}: there is no window; use a smaller "
-                "kernel_size, or a larger input"
-            )
-        if whole_kernel and n < k:
-            raise ValueError(
-                f"kernel_size {kernel} must fit into the input of avg_pool3d without padding, and on spatial axis "
-                f"{axis} the input has only {n} positions for {k}; use a smaller kernel_size, or pad the input first"
+                f"kernel_size {kernel} with dilation {dilations} spans {span(k, d)} positions on spatial axis "
+                f"{axis}, where the padded input has only {n} + 2 * {p} = {n + 2 * p}: there is no window; use a "
+                "smaller kernel_size, or a larger input"
             )
     return spec
+
+
+def check_whole_kernel(spec: PoolSpec, input_shape: Sequence[Size]) -> None:
+    """Refuses a kernel that does not fit into the image without its padding: PyTorch asks this of avg_pool3d alone."""
+    for axis, (place, k) in enumerate(zip(spec.spatial_axes, spec.kernel, strict=True)):
+        n = input_shape[place]
+        if isinstance(n, int) and n < k:
+            raise ValueError(
+                f"kernel_size {spec.kernel} must fit into the input of avg_pool3d without padding, and on spatial axis "
+                f"{axis} the input has only {n} positions for {k}; use a smaller kernel_size, or pad the input first"
+            )
 
 
 def parse_adaptive(rank, input_shape, output_size, data_format) -> tuple[int | None, ...]:

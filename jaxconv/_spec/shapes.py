@@ -23,6 +23,26 @@ def is_less(a: Size, b: Size) -> bool:
     return isinstance(a, int) and isinstance(b, int) and a < b
 
 
+def span(kernel: int, dilation: int) -> int:
+    """How many positions a kernel covers along an axis, from its first tap to its last."""
+    return dilation * (kernel - 1) + 1
+
+
+def extent(windows: Size, kernel: int, stride: int, dilation: int) -> Size:
+    """How many positions that many windows cover along an axis, from the first tap of one to the last of another."""
+    return (windows - 1) * stride + span(kernel, dilation)
+
+
+def spatial_axes(rank: int, data_format: str) -> tuple[int, ...]:
+    """The spatial axes of an image, counted from the end: the same with and without a batch."""
+    return tuple(range(-rank, 0)) if data_format == "channels_first" else tuple(range(-rank - 1, -1))
+
+
+def image_shape(batch: Sequence[Size], channels: Size, size: Sequence[Size], data_format: str) -> tuple[Size, ...]:
+    """The shape of images; `batch` holds the axes that precede those of one image, none or one."""
+    return (*batch, channels, *size) if data_format == "channels_first" else (*batch, *size, channels)
+
+
 def split_shape(
     name: str, shape: Sequence[Size], rank: int, data_format: str, of: str = "convolution"
 ) -> tuple[Size, tuple[Size, ...]]:
@@ -41,8 +61,3 @@ def split_shape(
             f"data_format={data_format!r}; only the batch may have size 0"
         )
     return channels, size
-
-
-def pool_axes(rank: int, data_format: str) -> tuple[int, ...]:
-    """The spatial axes of an image, counted from the end."""
-    return tuple(range(-rank, 0)) if data_format == "channels_first" else tuple(range(-rank - 1, -1))

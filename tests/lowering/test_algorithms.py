@@ -1,5 +1,7 @@
 """Every algorithm computes the same: each family of `_lowering` over the table of cases, and how one is chosen."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,10 +9,11 @@ import pytest
 from cases import CASES, DATA_FORMATS, layout
 from jax import export
 from jax.test_util import check_grads
+from problems import three_ops
 
 import jaxconv
-from jaxconv._lowering import select
-from jaxconv._ops.convolution import ALGORITHMS
+from jaxconv._lowering import select, xla
+from jaxconv._lowering.family import PLATFORMS, Problem, result_shape
 from jaxconv._spec.convolution import ConvSpec
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compile")
@@ -43,26 +46,16 @@ def assert_close(actual, expected, rtol=1e-12):
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_three_ops_are_the_oracles(case, algorithm):
     family = FAMILIES[algorithm]
-    x, w, _, y = (jnp.asarray(a) for a in case.arrays())
-    expected, dx, dw, _ = case.expected()
-    bias = jnp.asarray(case.arrays()[2])
+    x, w, b, y = (jnp.asarray(a) for a in case.arrays())
+    expected = case.expected()
     for data_format in DATA_FORMATS:
         spec = case.spec(data_format)
         xf, yf = layout(x, data_format), layout(y, data_format)
 
-        @jax.jit  # one compilation for the three
-        def compute(x, w, y, spec=spec):
-            return (
-                family.output(x, w, spec),
-                family.input(w, y, spec, x.shape),
-                family.weight(x, y, spec, w.shape),
-            )
-
-        output, x_gradient, w_gradient = compute(xf, w, yf)
-        add = bias.reshape(-1, *(1,) * case.rank) if data_format == "channels_first" else bias
-        assert_close(output + add, layout(expected, data_format))
-        assert_close(x_gradient, layout(dx, data_format))
-        assert_close(w_gradient, dw)
+        found = jax.jit(partial(three_ops, family, spec))(xf, w, yf, b)  # one compilation for the three
+        y_expected, dx, dw, db = expected
+        for a, e in zip(found, (layout(y_expected, data_format), layout(dx, data_format), dw, db), strict=True):
+            assert_close(a, e)
 
 
 @pytest.mark.parametrize("algorithm", FAMILIES)
@@ -96,22 +89,27 @@ def spec_of(rank=2, groups=1, data_format="channels_last"):
     return ConvSpec((1,) * rank, ((1, 1),) * rank, (1,) * rank, groups, "zeros", data_format)
 
 
+def problem(op, spec, x_shape, w_shape, dtype="float32", platform="cpu", **facts):
+    y_shape = result_shape("output", x_shape, w_shape, spec, None)
+    return Problem(op, spec, x_shape, w_shape, y_shape, np.dtype(dtype), platform=platform, **facts)
+
+
 def test_only_cpus_take_another_algorithm_than_xlas():
-    shapes = ((8, 56, 56, 96), (96, 1, 3, 3))
+    call = (spec_of(groups=96), (8, 56, 56, 96), (96, 1, 3, 3))
     for op in ("output", "input", "weight"):
-        assert select.choose(op, spec_of(groups=96), *shapes, np.dtype("float32"), "cpu")[0] == "native"
-        assert select.choose(op, spec_of(groups=96), *shapes, np.dtype("float64"), "cpu")[0] == "taps"
+        assert select.choose(problem(op, *call))[0] == "native"
+        assert select.choose(problem(op, *call, "float64"))[0] == "taps"
         for platform in ("cuda", "rocm", "tpu"):
-            algorithm, reason = select.choose(op, spec_of(groups=96), *shapes, np.dtype("float32"), platform)
+            algorithm, reason = select.choose(problem(op, *call, platform=platform))
             assert algorithm == "xla"
             assert "no measurement on this platform" in reason
 
 
 def test_reasons_are_words():
-    shapes = (8, 56, 56, 64), (64, 64, 3, 3)
-    dense = select.choose("output", spec_of(), *shapes, np.dtype("float32"), "cpu")
-    anywhere = select.choose("output", spec_of(), *shapes, np.dtype("float32"), "cpu", portable=True)
-    few = select.choose("weight", spec_of(groups=32), (8, 56, 56, 128), (128, 4, 3, 3), np.dtype("float64"), "cpu")
+    call = (spec_of(), (8, 56, 56, 64), (64, 64, 3, 3))
+    dense = select.choose(problem("output", *call))
+    anywhere = select.choose(problem("output", *call, portable=True))
+    few = select.choose(problem("weight", spec_of(groups=32), (8, 56, 56, 128), (128, 4, 3, 3), "float64"))
     assert dense[0] == "native"
     assert "compiled kernels" in dense[1]
     assert anywhere[0] == "xla"
@@ -121,7 +119,69 @@ def test_reasons_are_words():
 
 def test_algorithms_can_be_asked_for():
     assert set(jaxconv.algorithms()) == set(select.FAMILIES)
-    assert set(ALGORITHMS) == {"auto", *select.FAMILIES}
+    assert set(select.ALGORITHMS) == {"auto", *select.FAMILIES}
+
+
+class Toy:
+    """A family that computes as XLA's does, and says that it was asked."""
+
+    WITHOUT_PRIMITIVE = False
+
+    def __init__(self):
+        self.asked = []
+
+    def missing(self):
+        return None
+
+    def cannot(self, problem):
+        return "toy has two spatial axes" if problem.spec.rank != 2 else None
+
+    def output(self, problem, x, w, b=None):
+        self.asked.append(problem)
+        return xla.output(problem, x, w, b)
+
+    def input(self, problem, w, y):
+        self.asked.append(problem)
+        return xla.input(problem, w, y)
+
+    def weight(self, problem, x, y):
+        self.asked.append(problem)
+        return xla.weight(problem, x, y)
+
+
+def test_a_new_family_is_an_entry_of_the_table(monkeypatch):
+    """A file that implements `Family` and a line in `FAMILIES` are all there is to it."""
+    toy = Toy()
+    table = {**select.FAMILIES, "toy": toy}
+    monkeypatch.setattr(select, "FAMILIES", table)
+    monkeypatch.setattr(select, "ALGORITHMS", ("auto", *table))
+    assert select.algorithms()["toy"] == "available"
+    x, w, b, _ = next(case for case in CASES if case.name == "2d_reflect").arrays()
+    arguments = next(case for case in CASES if case.name == "2d_reflect").arguments()
+
+    def loss(x, w, b, algorithm):
+        return (jaxconv.conv2d(x, w, b, **arguments, algorithm=algorithm) ** 2).sum()
+
+    found = jax.grad(loss, (0, 1, 2))(x, w, b, "toy")
+    assert {(p.op, p.bias, p.platform, p.portable) for p in toy.asked} == {
+        ("output", True, "cpu", False),
+        ("input", False, "cpu", False),
+        ("weight", True, "cpu", False),
+    }
+    for a, e in zip(found, jax.grad(loss, (0, 1, 2))(x, w, b, "xla"), strict=True):
+        assert_close(a, e)
+    with pytest.raises(ValueError, match="algorithm='toy' cannot serve this call: toy has two spatial axes"):
+        jaxconv.conv1d(jnp.ones((2, 3, 7)), jnp.ones((5, 3, 2)), algorithm="toy")
+
+
+def test_each_platform_has_a_lowering_of_its_own():
+    asked = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(select, "choose", lambda problem: (asked.append(problem.platform), ("xla", "a test"))[1])
+        f = jax.jit(lambda x, w: jaxconv.conv1d(x, w))
+        arguments = jax.ShapeDtypeStruct((2, 3, 7), jnp.float32), jax.ShapeDtypeStruct((5, 3, 2), jnp.float32)
+        f.trace(*arguments).lower(lowering_platforms=PLATFORMS)
+    assert sorted(asked) == sorted(PLATFORMS)
 
 
 def test_an_algorithm_that_cannot_serve_says_why():

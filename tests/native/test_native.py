@@ -6,11 +6,14 @@ import resource
 import subprocess
 import sys
 import threading
+from dataclasses import replace
+from functools import partial
 from unittest.mock import Mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import problems
 import pytest
 import reference
 import torch
@@ -19,10 +22,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import export
 from jax.sharding import NamedSharding, PartitionSpec
+from problems import three_ops
 
 import jaxconv
 from jaxconv import _native
 from jaxconv._lowering import native, select, sharded
+from jaxconv._lowering.family import HIDDEN, NOT_KNOWN, ONE, make_problem
 from jaxconv._spec.convolution import ConvSpec
 
 FLOAT32 = np.dtype("float32")
@@ -44,22 +49,6 @@ def test_it_is_here():
 # --- values ---------------------------------------------------------------------------------------------------
 
 
-def three_ops(family, spec, x_shape, w_shape):
-    """One program of the three ops."""
-
-    def compute(x, w, y):
-        return family.output(x, w, spec), family.input(w, y, spec, x_shape), family.weight(x, y, spec, w_shape)
-
-    return jax.jit(compute)
-
-
-def with_bias(spec, w_shape):
-    """One program of the two ops that have a bias."""
-    return jax.jit(
-        lambda x, w, b, y: (native.output(x, w, spec, bias=b), *native.weight(x, y, spec, w_shape, bias=True))
-    )
-
-
 def relative_error(actual, expected):
     actual, expected = np.asarray(actual, "float64"), np.asarray(expected)
     assert actual.shape == expected.shape
@@ -79,11 +68,12 @@ def test_the_ops_are_the_oracles(case):
     for data_format in DATA_FORMATS:
         xf, yf = layout(x, data_format), layout(y, data_format)
         spec = case.spec(data_format)
-        compute, compute_with_bias = three_ops(native, spec, xf.shape, w.shape), with_bias(spec, w.shape)
-        expected = (layout(output, data_format), layout(dx, data_format), dw, layout(biased, data_format), dw, db)
+        compute = jax.jit(partial(three_ops, native, spec))
+        expected = (layout(output, data_format), layout(dx, data_format), dw)
+        expected += (layout(biased, data_format), *expected[1:], db)
         for isa in _native.isas():
             _native.use_isa(isa)
-            found = *compute(xf, w, yf), *compute_with_bias(xf, w, b, yf)
+            found = *compute(xf, w, yf), *compute(xf, w, yf, b)
             for i, (a, e) in enumerate(zip(found, expected, strict=True)):
                 assert relative_error(a, e) < 1.5e-6, (isa, i, data_format)
 
@@ -134,14 +124,10 @@ def test_accuracy(case):
         xf, yf = (layout(a, data_format) for a in (x, y))
         spec = case.spec(data_format)
 
-        @jax.jit
-        def compute(x, w, b, y, spec=spec):
-            weight_bias = native.weight(x, y, spec, w.shape, bias=True)
-            return native.output(x, w, spec, bias=b), native.input(w, y, spec, x.shape), *weight_bias
-
+        compute = jax.jit(partial(three_ops, native, spec))
         for isa in _native.isas():
             _native.use_isa(isa)
-            ours = compute(xf, w, b, yf)
+            ours = compute(xf, w, yf, b)
             for i, op in enumerate((*_native.OPS, "bias")):
                 e, t = (layout(a[i], data_format) if i < 2 else a[i] for a in (exact, theirs))
                 assert relative_error(ours[i], e) <= max(2 * relative_error(t, e), 10 * 2.0**-23), (
@@ -162,7 +148,7 @@ def test_what_is_not_finite_stays_where_it_is_read(value, data_format):
     xf, yf = layout(x, data_format), layout(y, data_format)
     spec = case.spec(data_format)
     w = w / 16  # products of 3e38 are finite; the sums within a tile are not
-    ours, expected = (three_ops(f, spec, xf.shape, w.shape)(xf, w, yf) for f in (native, select.FAMILIES["xla"]))
+    ours, expected = (three_ops(f, spec, xf, w, yf) for f in (native, select.FAMILIES["xla"]))
     for op, a, e in zip(_native.OPS, map(np.asarray, ours), map(np.asarray, expected), strict=True):
         if op == "weight" and np.isfinite(value):
             continue  # a sum of such products overflows in one order and not in another
@@ -183,11 +169,11 @@ def test_16_bit_storage_is_rounded_once(dtype):
     spec = ConvSpec((2, 1), ((1, 1), (0, 2)), (1, 2), 2, "circular", "channels_last")
     y = jnp.asarray(rng.integers(-4, 5, (2, *spec.output_size((7, 9), (3, 2)), 24)), dtype)
     b = jnp.asarray(rng.integers(-4, 5, 24), dtype)
-    exact = three_ops(select.FAMILIES["xla"], spec, x.shape, w.shape)(*(a.astype("float32") for a in (x, w, y)))
-    exact += exact[0] + b.astype("float32"), exact[2], y.astype("float32").sum((0, 1, 2))
+    exact = three_ops(select.FAMILIES["xla"], spec, *(a.astype("float32") for a in (x, w, y)))
+    exact += exact[0] + b.astype("float32"), *exact[1:], y.astype("float32").sum((0, 1, 2))
     for isa in _native.isas():
         _native.use_isa(isa)
-        found = *three_ops(native, spec, x.shape, w.shape)(x, w, y), *with_bias(spec, w.shape)(x, w, b, y)
+        found = *three_ops(native, spec, x, w, y), *three_ops(native, spec, x, w, y, b)
         for a, e in zip(found, exact, strict=True):
             assert a.dtype == dtype
             np.testing.assert_array_equal(a.astype("float32"), e.astype(dtype).astype("float32"))
@@ -215,10 +201,11 @@ def test_what_is_not_finite_spreads_as_it_does_in_xla(padding_mode, groups):
     for array in (x, y):
         array.reshape(-1)[rng.choice(array.size, len(SPECIAL), replace=False)] = SPECIAL
     arrays = x, w, y
-    expected = three_ops(select.FAMILIES["taps"], spec, x.shape, w.shape)(*arrays)
+    expected = jax.jit(partial(three_ops, select.FAMILIES["taps"], spec))(*arrays)
+    compute = jax.jit(partial(three_ops, native, spec))
     for isa in _native.isas():
         _native.use_isa(isa)
-        for op, a, e in zip(_native.OPS, three_ops(native, spec, x.shape, w.shape)(*arrays), expected, strict=True):
+        for op, a, e in zip(_native.OPS, compute(*arrays), expected, strict=True):
             a, e = np.asarray(a), np.asarray(e)
             np.testing.assert_array_equal(np.isnan(a), np.isnan(e), err_msg=f"{isa} {op}")
             np.testing.assert_array_equal(a[np.isinf(e)], e[np.isinf(e)], err_msg=f"{isa} {op}")
@@ -236,8 +223,8 @@ def test_equal_from_run_to_run_and_close_for_every_number_of_threads():
     rng = np.random.default_rng(0)
     x, w = (jnp.asarray(rng.standard_normal(s), jnp.float32) for s in ((3, 30, 33, 40), (56, 40, 3, 3)))
     spec = ConvSpec((1, 1), ((1, 1), (1, 1)), (1, 1), 1, "zeros", "channels_last")
-    y = native.output(x, w, spec)
-    compute = three_ops(native, spec, x.shape, w.shape)
+    y = problems.output(native, spec, x, w)
+    compute = jax.jit(partial(three_ops, native, spec))
     first = [np.asarray(a) for a in compute(x, w, y)]
     for _ in range(20):
         for a, b in zip(first, compute(x, w, y), strict=True):
@@ -523,8 +510,8 @@ def test_any_numbers_asked_for_scratch_are_answered(op, numbers):
 # --- the choice -----------------------------------------------------------------------------------------------
 
 
-def spec_of(groups=1):
-    return ConvSpec((1, 1), ((1, 1), (1, 1)), (1, 1), groups, "zeros", "channels_last")
+SPEC = ConvSpec((1, 1), ((1, 1), (1, 1)), (1, 1), 1, "zeros", "channels_last")
+PROBLEM = make_problem("output", SPEC, (2, 9, 9, 4), (4, 4, 3, 3), None, FLOAT32, platform="cpu", devices=ONE)
 
 
 @pytest.mark.parametrize(
@@ -535,16 +522,17 @@ def spec_of(groups=1):
         ("of dtype int32", {"dtype": np.dtype("int32")}),
         ("another platform", {"platform": "cuda"}),
         ("exported program", {"portable": True}),
-        ("three spatial axes", {"x_shape": (1, 2, 3, 4, 5, 6)}),
+        ("divides along some axes", {"devices": HIDDEN}),
+        ("three spatial axes", {"spec": ConvSpec((1,) * 4, ((0, 0),) * 4, (1,) * 4)}),
     ],
 )
 def test_what_it_cannot_serve_is_said(words, arguments):
-    given = {"x_shape": (2, 9, 9, 4), "dtype": FLOAT32, **arguments}
-    assert words in select.cannot("native", **given)
-    x_shape, dtype, platform = given.pop("x_shape"), given.pop("dtype"), given.pop("platform", "cpu")
-    if len(x_shape) == 4:
-        chosen = select.choose("output", spec_of(), x_shape, (4, 4, 3, 3), dtype, platform, **given)
-        assert chosen[0] != "native"
+    assert words in native.cannot(replace(PROBLEM, **arguments))
+    assert select.choose(replace(PROBLEM, **arguments))[0] != "native"
+
+
+def test_what_is_not_known_yet_speaks_for_it():
+    assert native.cannot(replace(PROBLEM, platform=NOT_KNOWN, devices=NOT_KNOWN)) is None
 
 
 def test_a_call_that_asks_for_it_in_vain_says_why():
@@ -555,7 +543,7 @@ def test_a_call_that_asks_for_it_in_vain_says_why():
 def test_it_is_not_chosen_where_there_is_none(monkeypatch):
     monkeypatch.setattr(_native, "unavailable", "there is no compiled library: it is a test")
     assert jaxconv.algorithms()["native"] == "there is no compiled library: it is a test"
-    assert select.choose("output", spec_of(), (2, 9, 9, 4), (4, 4, 3, 3), FLOAT32, "cpu")[0] != "native"
+    assert select.choose(PROBLEM)[0] != "native"
     with pytest.raises(ValueError, match="it is a test"):
         jaxconv.conv1d(jnp.ones((1, 1, 3)), jnp.ones((1, 1, 2)), algorithm="native")
 

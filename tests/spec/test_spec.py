@@ -488,6 +488,7 @@ def test_a_refusal_says_what_was_wrong_and_what_would_work(name):
 
 # The errors of other layers, and those that the constructors of layers raise, are tested beside them.
 ELSEWHERE = {
+    "check_whole_kernel",
     "axis_number",
     "parse_pool",
     "_pool_spec",
