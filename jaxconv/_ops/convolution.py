@@ -10,18 +10,21 @@ T's three partial derivatives:
 The functions for one, two and three dimensions are made from one body.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Num
 
 from jaxconv import _trilinear
 from jaxconv._arrays import as_array, batched
 from jaxconv._lowering import padding, select
 from jaxconv._lowering.common import add_bias
 from jaxconv._lowering.family import make_problem
+from jaxconv._ops.documents import images, kernels, public
 from jaxconv._spec.arguments import IntOrInts, check_dtypes, one_of, parse_shape
 from jaxconv._spec.convolution import (
     Arguments,
@@ -36,11 +39,6 @@ from jaxconv._spec.convolution import (
 from jaxconv._spec.padding import Padding
 from jaxconv._spec.shapes import is_static, spatial_axes
 from jaxconv._trilinear import Options
-
-_F = TypeVar("_F", bound=Callable)
-
-# What the docstrings of the three ranks differ in.
-_AXES = {1: ("L", "kL", "L'"), 2: ("H, W", "kH, kW", "H', W'"), 3: ("D, H, W", "kD, kH, kW", "D', H', W'")}
 
 _COMMON_ARGUMENTS = """\
         precision: as in `jax.lax.conv_general_dilated`.
@@ -59,28 +57,8 @@ _GEOMETRY_ARGUMENTS = """\
             `"symmetric"` (amounts up to the image's size).
         data_format: `"channels_first"` or `"channels_last"`, of input and output; the weight's layout is the same."""
 
-_RAISES = """\
-        TypeError: an argument of a wrong kind, or arrays of different dtypes.
-        ValueError: an argument or a shape that cannot be; the message names it, its value and a remedy."""
-
-
-def _documented(rank: int, name: str, template: str, **texts: str) -> Callable[[_F], _F]:
-    """Names a function of one rank and fills in the template of its docstring."""
-
-    def name_it(function: _F) -> _F:
-        axes, kernel, out = _AXES[rank]
-        first = axes.split(", ")[0]
-        function.__name__ = function.__qualname__ = name
-        # Outer texts first: they hold fields of their own.
-        common = {"common": _COMMON_ARGUMENTS, "geometry": _GEOMETRY_ARGUMENTS, "raises": _RAISES}
-        causal = ', `"causal"` (all of it at the start)' if rank == 1 else ""
-        for fields in (common, dict(rank=rank, axes=axes, kernel=kernel, out=out, first=first, causal=causal, **texts)):
-            for field, text in fields.items():
-                template_ = function.__doc__ or template
-                function.__doc__ = template_.replace("{" + field + "}", str(text))
-        return function
-
-    return name_it
+_CAUSAL = {1: ', `"causal"` (all of it at the start)', 2: "", 3: ""}
+_TEXTS = {"common": _COMMON_ARGUMENTS, "geometry": _GEOMETRY_ARGUMENTS}
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -111,7 +89,14 @@ _CONV_DOC = """{rank}-D convolution, as `torch.nn.functional.conv{rank}d` define
 
 
 def _make_conv(rank: int, example: str):
-    @_documented(rank, f"conv{rank}d", _CONV_DOC, example=example)
+    annotations = {
+        "input": images(rank),
+        "weight": kernels(rank, "O", "I"),
+        "bias": Num[Array, "O"] | None,
+        "return": images(rank, "O", "_out"),
+    }
+
+    @public(rank, f"conv{rank}d", _CONV_DOC, annotations, **_TEXTS, example=example, causal=_CAUSAL[rank])
     def conv(
         input: jax.Array,
         weight: jax.Array,
@@ -206,7 +191,14 @@ _CONV_TRANSPOSE_DOC = """{rank}-D transposed convolution, as `torch.nn.functiona
 
 
 def _make_conv_transpose(rank: int, example: str):
-    @_documented(rank, f"conv_transpose{rank}d", _CONV_TRANSPOSE_DOC, example=example)
+    annotations = {
+        "input": images(rank),
+        "weight": kernels(rank, "C", "O_per_group"),
+        "bias": Num[Array, "O"] | None,
+        "return": images(rank, "O", "_out"),
+    }
+
+    @public(rank, f"conv_transpose{rank}d", _CONV_TRANSPOSE_DOC, annotations, **_TEXTS, example=example)
     def conv_transpose(
         input: jax.Array,
         weight: jax.Array,
@@ -328,7 +320,13 @@ _CONV_WEIGHT_DOC = """The gradient of `conv{rank}d` in its weight, as `torch.nn.
 
 
 def _make_conv_input(rank: int, example: str):
-    @_documented(rank, f"conv{rank}d_input", _CONV_INPUT_DOC, example=example)
+    annotations = {
+        "weight": kernels(rank, "O", "I"),
+        "grad_output": images(rank, "O", "_out"),
+        "return": images(rank),
+    }
+
+    @public(rank, f"conv{rank}d_input", _CONV_INPUT_DOC, annotations, **_TEXTS, example=example, causal=_CAUSAL[rank])
     def conv_input(
         input_size: Sequence[int],
         weight: jax.Array,
@@ -366,7 +364,13 @@ _jit_conv_input = jax.jit(_conv_input, static_argnames=("spec", "size", "options
 
 
 def _make_conv_weight(rank: int, example: str):
-    @_documented(rank, f"conv{rank}d_weight", _CONV_WEIGHT_DOC, example=example)
+    annotations = {
+        "input": images(rank),
+        "grad_output": images(rank, "O", "_out"),
+        "return": kernels(rank, "O", "I"),
+    }
+
+    @public(rank, f"conv{rank}d_weight", _CONV_WEIGHT_DOC, annotations, **_TEXTS, example=example, causal=_CAUSAL[rank])
     def conv_weight(
         input: jax.Array,
         weight_size: Sequence[int],

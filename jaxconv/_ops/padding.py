@@ -5,13 +5,17 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Shaped
 
 from jaxconv._arrays import as_array
 from jaxconv._lowering import padding
 from jaxconv._spec.padding import parse_pad
 
 
-def pad(input: jax.Array, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> jax.Array:
+def pad(
+    input: Shaped[Array, "..."], pad: Sequence[int], mode: str = "constant", value: float | None = None
+) -> Shaped[Array, "..."]:
     """Pads or crops the last axes of an array: `torch.nn.functional.pad`, and `mode="symmetric"`.
 
     Args:
@@ -26,7 +30,7 @@ def pad(input: jax.Array, pad: Sequence[int], mode: str = "constant", value: flo
 
     Raises:
         TypeError: an argument of a wrong kind.
-        ValueError: an argument or a shape that cannot be; the message names it, its value and a remedy.
+        ValueError: an invalid argument or shape; the message names it, its value and a fix.
 
     Example:
         >>> import jax.numpy as jnp, jaxconv

@@ -4,7 +4,8 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import Array, lax
+from jaxtyping import Num
 
 from jaxconv._arrays import as_array, batched, wide
 from jaxconv._lowering import padding
@@ -15,12 +16,12 @@ from jaxconv._spec.shapes import is_static
 
 
 def unfold(
-    input: jax.Array,
+    input: Num[Array, "*N C H W"],
     kernel_size: IntOrInts,
     dilation: IntOrInts = 1,
     padding: IntOrInts = 0,
     stride: IntOrInts = 1,
-) -> jax.Array:
+) -> Num[Array, "*N C_kH_kW L"]:
     """The patches that a convolution reads, as columns: `torch.nn.functional.unfold`.
 
     Args:
@@ -36,7 +37,7 @@ def unfold(
 
     Raises:
         TypeError: an argument of a wrong kind.
-        ValueError: an argument or a shape that cannot be; the message names it, its value and a remedy.
+        ValueError: an invalid argument or shape; the message names it, its value and a fix.
 
     Example:
         >>> import jax.numpy as jnp, jaxconv
@@ -70,13 +71,13 @@ def _tap(x: jax.Array, axis: int, tap: int, size, spec: ConvSpec, spatial_axis: 
 
 
 def fold(
-    input: jax.Array,
+    input: Num[Array, "*N C_kH_kW L"],
     output_size: IntOrInts,
     kernel_size: IntOrInts,
     dilation: IntOrInts = 1,
     padding: IntOrInts = 0,
     stride: IntOrInts = 1,
-) -> jax.Array:
+) -> Num[Array, "*N C H W"]:
     """Patches added up into images, the transpose of `unfold`: `torch.nn.functional.fold`.
 
     Args:
@@ -93,7 +94,7 @@ def fold(
 
     Raises:
         TypeError: an argument of a wrong kind.
-        ValueError: an argument or a shape that cannot be; the message names it, its value and a remedy.
+        ValueError: an invalid argument or shape; the message names it, its value and a fix.
 
     Example:
         >>> import jax.numpy as jnp, jaxconv

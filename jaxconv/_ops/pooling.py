@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ import numpy as np
 from jax import lax
 
 from jaxconv._arrays import as_array, wide
+from jaxconv._ops.documents import images, public
 from jaxconv._spec.arguments import IntOrInts, boolean
 from jaxconv._spec.pooling import (
     Arguments,
@@ -43,8 +44,6 @@ __all__ = [
     "max_pool3d",
 ]
 
-_Function = TypeVar("_Function", bound=Callable)
-
 # Windows side by side of more taps than this are pooled axis by axis, which takes fewer merges to compile.
 _MOST_TAPS = 16
 
@@ -54,25 +53,20 @@ _MOST_TAPS = 16
 # ---------------------------------------------------------------------------------------------------------------
 
 
-def _public(function: _Function, rank: int, doc: str) -> _Function:
-    """`function` as the module's public function for `rank` spatial axes: with its own name and its own shapes."""
-    name = f"{function.__name__}{rank}d"
-    function.__name__ = function.__qualname__ = name
-    spatial, image = ("L", "H, W", "D, H, W")[rank - 1], (9, 8, 7)[:rank]
-    function.__doc__ = doc.format(
-        name=name,
-        rank=rank,
-        first=f"C, {spatial}",
-        last=f"{spatial}, C",
-        out="C, " + ", ".join(f"{s}'" for s in spatial.split(", ")),
-        size=spatial[0],
-        per_axis="an int, or a tuple of one" if rank == 1 else "an int, or one per spatial axis",
-        image=(2, 16, *image),
-        pooled=(2, 16, *((n - 1) // 2 + 1 for n in image)),
-        halved=(2, 16, *(n // 2 for n in image)),
-        adapted=(2, 16, *(3,) * rank),
-    )
-    return function
+def _fields(rank: int) -> dict[str, Any]:
+    """What the docstrings of the pools need beside the letters of their axes."""
+    image = (9, 8, 7)[:rank]
+    return {
+        "per_axis": "an int, or a tuple of one" if rank == 1 else "an int, or one per spatial axis",
+        "image": (2, 16, *image),
+        "pooled": (2, 16, *((n - 1) // 2 + 1 for n in image)),
+        "halved": (2, 16, *(n // 2 for n in image)),
+        "adapted": (2, 16, *(3,) * rank),
+    }
+
+
+def _annotations(rank: int) -> dict[str, Any]:
+    return {"input": images(rank), "return": images(rank, after="_out")}
 
 
 _MAX_DOC = """The largest element of every window, as `torch.nn.functional.{name}` defines it.
@@ -80,7 +74,8 @@ _MAX_DOC = """The largest element of every window, as `torch.nn.functional.{name
     NaN is larger than every number. Where a window has equal maxima, the first of them in row order gets the gradient.
 
     Args:
-        input: images of shape (N, {first}) or ({first}); with `data_format="channels_last"` (N, {last}) or ({last}).
+        input: images of shape (N, C, {axes}) or (C, {axes}); with `data_format="channels_last"` (N, {axes}, C) or
+            ({axes}, C).
             Floating point or integer. Only N may be 0.
         kernel_size: size of a window; {per_axis}.
         stride: step between two windows; by default `kernel_size`.
@@ -91,13 +86,13 @@ _MAX_DOC = """The largest element of every window, as `torch.nn.functional.{name
         data_format: `"channels_first"` or `"channels_last"`, of input and output.
 
     Returns:
-        An array of the dtype of `input` and of shape (N, {out}), or without N or with the channels last as `input`
-        has it, where {size}' = floor(({size} + 2 * padding - dilation * (kernel_size - 1) - 1) / stride) + 1, and with
-        `ceil_mode` the ceiling instead.
+        An array of the dtype of `input` and of shape (N, C, {out}), or without N or with the channels last as `input`
+        has it, where {first}' = floor(({first} + 2 * padding - dilation * (kernel_size - 1) - 1) / stride) + 1, and
+        with `ceil_mode` the ceiling instead.
 
     Raises:
         TypeError: an argument of a wrong kind, or numbers without an order.
-        ValueError: an argument or a shape that cannot be; the message names it, its value and a remedy.
+        ValueError: an invalid argument or shape; the message names it, its value and a fix.
 
     Example:
         >>> import jax.numpy as jnp, jaxconv
@@ -107,6 +102,7 @@ _MAX_DOC = """The largest element of every window, as `torch.nn.functional.{name
 
 
 def _max_pool(rank: int):
+    @public(rank, f"max_pool{rank}d", _MAX_DOC, _annotations(rank), **_fields(rank))
     def max_pool(
         input: jax.Array,
         kernel_size: IntOrInts,
@@ -122,13 +118,14 @@ def _max_pool(rank: int):
         spec = parse_pool(rank, x.shape, Arguments(kernel_size, stride, padding, dilation, ceil_mode, data_format))
         return _max(x, spec)
 
-    return _public(max_pool, rank, _MAX_DOC)
+    return max_pool
 
 
 _AVG_DOC = """The average of every window, as `torch.nn.functional.{name}` defines it.
 
     Args:
-        input: images of shape (N, {first}) or ({first}); with `data_format="channels_last"` (N, {last}) or ({last}).
+        input: images of shape (N, C, {axes}) or (C, {axes}); with `data_format="channels_last"` (N, {axes}, C) or
+            ({axes}, C).
             Floating point or complex; int64 too, whose averages are truncated as PyTorch's are. Only N may be 0.
         kernel_size: size of a window; {per_axis}.
         stride: step between two windows; by default `kernel_size`.
@@ -137,17 +134,16 @@ _AVG_DOC = """The average of every window, as `torch.nn.functional.{name}` defin
             low padding.
         count_include_pad: whether the divisor counts the zeros of the padding. What hangs over the padding is never
             counted.
-@        divisor_override: divisor of every window, in place of its size; any int but 0.
-        data_format: `"channels_first"` or `"channels_last"`, of input and output.
+{divisor}        data_format: `"channels_first"` or `"channels_last"`, of input and output.
 
     Returns:
-        An array of the dtype of `input` and of shape (N, {out}), or without N or with the channels last as `input`
-        has it, where {size}' = floor(({size} + 2 * padding - kernel_size) / stride) + 1, and with `ceil_mode` the
+        An array of the dtype of `input` and of shape (N, C, {out}), or without N or with the channels last as `input`
+        has it, where {first}' = floor(({first} + 2 * padding - kernel_size) / stride) + 1, and with `ceil_mode` the
         ceiling instead. 16-bit floats are accumulated in float32.
 
     Raises:
         TypeError: an argument of a wrong kind, or numbers without an average.
-        ValueError: an argument or a shape that cannot be; the message names it, its value and a remedy.
+        ValueError: an invalid argument or shape; the message names it, its value and a fix.
 
     Example:
         >>> import jax.numpy as jnp, jaxconv
@@ -156,7 +152,11 @@ _AVG_DOC = """The average of every window, as `torch.nn.functional.{name}` defin
     """
 
 
+_DIVISOR = "        divisor_override: divisor of every window, in place of its size; any int but 0.\n"
+
+
 def _avg_pool(rank: int):
+    @public(rank, f"avg_pool{rank}d", _AVG_DOC, _annotations(rank), **_fields(rank), divisor=_DIVISOR)
     def avg_pool(
         input: jax.Array,
         kernel_size: IntOrInts,
@@ -176,13 +176,14 @@ def _avg_pool(rank: int):
         include = boolean("count_include_pad", count_include_pad)
         return _avg(x, spec, include, parse_divisor(divisor_override))
 
-    return _public(avg_pool, rank, _AVG_DOC.replace("@", ""))
+    return avg_pool
 
 
 def _avg_pool_1d():
     # PyTorch's has no divisor_override.
     pool = _avg_pool(1)
 
+    @public(1, "avg_pool1d", _AVG_DOC, _annotations(1), **_fields(1), divisor="")
     def avg_pool(
         input: jax.Array,
         kernel_size: IntOrInts,
@@ -195,7 +196,7 @@ def _avg_pool_1d():
     ) -> jax.Array:
         return pool(input, kernel_size, stride, padding, ceil_mode, count_include_pad, data_format=data_format)
 
-    return _public(avg_pool, 1, "\n".join(line for line in _AVG_DOC.split("\n") if not line.startswith("@")))
+    return avg_pool
 
 
 _ADAPTIVE_DOC = """The averages of as many windows as asked for, as `torch.nn.functional.{name}` defines it.
@@ -203,18 +204,19 @@ _ADAPTIVE_DOC = """The averages of as many windows as asked for, as `torch.nn.fu
     Along an axis of n positions, window i of m averages positions floor(i * n / m) to ceil((i + 1) * n / m) - 1.
 
     Args:
-        input: images of shape (N, {first}) or ({first}); with `data_format="channels_last"` (N, {last}) or ({last}).
+        input: images of shape (N, C, {axes}) or (C, {axes}); with `data_format="channels_last"` (N, {axes}, C) or
+            ({axes}, C).
             Floating point or complex. Only N and C may be 0.
-        output_size: number of windows; an int, or @.
+        output_size: number of windows; an int, or {sizes}.
         data_format: `"channels_first"` or `"channels_last"`, of input and output.
 
     Returns:
-        An array of the dtype of `input` and of shape (N, {out}), or without N or with the channels last as `input`
+        An array of the dtype of `input` and of shape (N, C, {out}), or without N or with the channels last as `input`
         has it. 16-bit floats are accumulated in float32.
 
     Raises:
         TypeError: an argument of a wrong kind, or numbers without an average.
-        ValueError: an argument or a shape that cannot be; the message names it, its value and a remedy.
+        ValueError: an invalid argument or shape; the message names it, its value and a fix.
 
     Example:
         >>> import jax.numpy as jnp, jaxconv
@@ -224,6 +226,9 @@ _ADAPTIVE_DOC = """The averages of as many windows as asked for, as `torch.nn.fu
 
 
 def _adaptive_avg_pool(rank: int):
+    sizes = "a tuple of one" if rank == 1 else "one per spatial axis, where None keeps the size of the image"
+
+    @public(rank, f"adaptive_avg_pool{rank}d", _ADAPTIVE_DOC, _annotations(rank), **_fields(rank), sizes=sizes)
     def adaptive_avg_pool(
         input: jax.Array,
         output_size: Any,
@@ -235,8 +240,7 @@ def _adaptive_avg_pool(rank: int):
         sizes = parse_adaptive(rank, x.shape, output_size, data_format)
         return _adaptive(x, sizes, spatial_axes(rank, data_format))
 
-    sizes = "a tuple of one" if rank == 1 else "one per spatial axis, where None keeps the size of the image"
-    return _public(adaptive_avg_pool, rank, _ADAPTIVE_DOC.replace("@", sizes))
+    return adaptive_avg_pool
 
 
 max_pool1d = _max_pool(1)

@@ -197,7 +197,7 @@ def _complex(dtype: Any) -> bool:
     return str(dtype).startswith("complex")
 
 
-def _check_pool_dtype(dtype: Any, valid: Sequence[str], needs: str, remedy: str | None = None) -> None:
+def _check_pool_dtype(dtype: Any, valid: Sequence[str], needs: str, fix: str | None = None) -> None:
     if str(dtype) not in valid:
-        remedy = remedy or "input.astype('float32')"
-        raise TypeError(f"input has dtype {dtype}, and {needs}; convert it, for example {remedy}")
+        fix = fix or "input.astype('float32')"
+        raise TypeError(f"input has dtype {dtype}, and {needs}; convert it, for example {fix}")

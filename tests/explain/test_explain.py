@@ -265,8 +265,8 @@ def asked(monkeypatch):
     """What the selection is asked, with an answer that does not change."""
     questions = []
 
-    def choose(op, spec, x_shape, w_shape, dtype, platform):
-        questions.append((op, spec, tuple(x_shape), tuple(w_shape), dtype, platform))
+    def choose(problem):
+        questions.append((problem.op, problem.spec, *map(problem.shape, "xwy"), problem.dtype, problem.platform))
         return "xla", "it is a test"
 
     monkeypatch.setattr(_explain, "choose", choose)
@@ -276,7 +276,7 @@ def asked(monkeypatch):
 def test_a_convolution_asks_for_its_three_ops(asked):
     explanation = jaxconv.explain("Conv2d(4, 6, 3, stride=2, padding=1)", (2, 4, 7, 9))
     spec = ConvSpec((2, 2), ((1, 1), (1, 1)), (1, 1))
-    facts = (spec, (2, 4, 7, 9), (6, 4, 3, 3), jnp.dtype("float32"), jax.default_backend())
+    facts = (spec, (2, 4, 7, 9), (6, 4, 3, 3), (2, 6, 4, 5), jnp.dtype("float32"), jax.default_backend())
     assert asked == [(op, *facts) for op in ("output", "input", "weight")]
     assert [(op.name, op.computes) for op in explanation.ops] == [
         ("output", "the output"),
