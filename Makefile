@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Tests are many small compilations: one process a core, each with one thread, beats threads in one process.
 JOBS ?= auto
 # What the native kernels are made of. A change builds them anew.
-NATIVE := $(wildcard $(addprefix jaxconv/_native/,*.cpp *.h *.map CMakeLists.txt))
+NATIVE := $(wildcard $(addprefix jaxconv/_native/,*.cpp *.h *.map *.cmake CMakeLists.txt))
 
 .PHONY: help train test lint sanitize bench clean
 
