@@ -7,6 +7,7 @@ Nothing is compiled here. `native.so` lies beside this file where the package wa
 import ctypes
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -23,16 +24,43 @@ def target(op: str) -> str:
     return f"jaxconv_{op}"
 
 
-def scratch_bytes(op: str, rank: int, numbers: list[int]) -> int:
-    """How many bytes of scratch a call of `op` must bring; `numbers` as `jaxconv_scratch_bytes` in ffi.cpp has them."""
+# A call in numbers, for the two functions below: the shapes of x, w and y; the strides, the low pads, the high pads and
+# the dilations, one number per spatial axis each; then the groups, the padding mode's index in `PADDING_MODES`, whether
+# the channels come last, the dtype's index in `STORAGES`, and whether there is a bias. `parse` in check.h reads them.
+
+
+def scratch_bytes(op: str, rank: int, numbers: Sequence[int]) -> int:
+    """How many bytes of scratch a call of `op` must bring.
+
+    Raises:
+        ValueError: if the kernels refuse the call, with the reason that `refusal` gives.
+    """
     assert kernels is not None
+    reason = refusal(op, rank, numbers)
+    if reason:
+        raise ValueError(reason)
     array = np.asarray(numbers, np.int64)
-    count = kernels.jaxconv_scratch_bytes(OPS.index(op), rank, array.ctypes.data)
-    if count < 0:
-        raise ValueError(
-            f"the native kernels refuse to compute {op!r} with {numbers}: a size is beyond what they count"
-        )
-    return count
+    return kernels.jaxconv_scratch_bytes(OPS.index(op), rank, array.ctypes.data, array.size)
+
+
+def refusal(op: str, rank: int, numbers: Sequence[int]) -> str | None:
+    """Why the kernels refuse a call of `op`, or None where they compute it.
+
+    It takes shapes and no arrays, so that another algorithm is chosen before there are any: a size may be beyond what
+    the kernels count.
+
+    Example:
+        >>> refusal("output", 1, [1, 1, 9, 1, 1, 1, 1, 1, 1, 2**31, 0, 0, 1, 1, 0, 0, 0, 0])
+        'the native kernels refuse the call: a stride of 2147483648 on spatial axis 0'
+    """
+    assert kernels is not None
+    try:
+        array = np.asarray(numbers, np.int64)
+    except OverflowError:
+        return f"the native kernels refuse the call: {max(numbers, key=abs)} does not fit into 64 bits"
+    text = ctypes.create_string_buffer(1024)
+    length = kernels.jaxconv_refusal(OPS.index(op), rank, array.ctypes.data, array.size, text, len(text))
+    return f"the native kernels refuse the call: {text.value.decode()}" if length else None
 
 
 def isas() -> list[str]:
@@ -65,7 +93,17 @@ def _isas(library: ctypes.CDLL) -> dict[str, bool]:
 def _declare(library: ctypes.CDLL) -> None:
     """Tells ctypes the types of the library's functions."""
     library.jaxconv_scratch_bytes.restype = ctypes.c_int64
-    library.jaxconv_scratch_bytes.argtypes = (ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
+    call = (ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)  # op, rank, numbers and their count
+    library.jaxconv_scratch_bytes.argtypes = call
+    library.jaxconv_refusal.restype = ctypes.c_int64
+    library.jaxconv_refusal.argtypes = (*call, ctypes.c_char_p, ctypes.c_int64)
+    for name in (library.jaxconv_op_name, library.jaxconv_storage_name, library.jaxconv_mode_name):
+        name.restype = ctypes.c_char_p
+        name.argtypes = (ctypes.c_int64,)
+    library.jaxconv_use_hints.restype = None
+    library.jaxconv_use_hints.argtypes = (ctypes.c_bool,)
+    library.jaxconv_hints_in_use.restype = ctypes.c_bool
+    library.jaxconv_hints_in_use.argtypes = ()
     library.jaxconv_isa.restype = ctypes.c_char_p
     library.jaxconv_isa.argtypes = (ctypes.c_int64,)
     library.jaxconv_isa_in_use.restype = ctypes.c_char_p
@@ -111,6 +149,10 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
     if wanted not in names:
         return None, f"JAXCONV_ISA={wanted!r} is not what this machine has: {', '.join(names)}"
     library.jaxconv_use_isa(list(known).index(wanted))
+    hints = os.environ.get("JAXCONV_NATIVE_HINTS") or "1"
+    if hints not in ("0", "1"):
+        return None, f"JAXCONV_NATIVE_HINTS must be 0 or 1, got {hints!r}"
+    library.jaxconv_use_hints(hints == "1")
     made_with, here = (library.jaxconv_xla_major(), library.jaxconv_xla_minor()), _xla_version()
     # XLA takes handlers of earlier versions. Of a later one it takes none, and then it does not start at all.
     if here is None or made_with[0] != here[0] or made_with[1] > here[1]:

@@ -1,12 +1,60 @@
 #include "check.h"
 
+#include <algorithm>
+
 namespace jaxconv {
 namespace {
 
-// The kernels count the positions along an axis, padded, with 32 bits.
-constexpr int64_t kLongestAxis = (int64_t{1} << 31) - 1;
-// Elements of one array: their bytes are counted with 64 bits, with room for what is added to them.
-constexpr int64_t kMostElements = int64_t{1} << 56;
+// Python's tuples OPS, STORAGES and PADDING_MODES have this order, and a call names an entry by its number.
+static_assert(Op{0} == Op::output && Op{1} == Op::input && Op{2} == Op::weight);
+static_assert(Storage{0} == Storage::float32 && Storage{1} == Storage::bfloat16 && Storage{2} == Storage::float16);
+static_assert(Mode{0} == Mode::zeros && Mode{1} == Mode::reflect && Mode{2} == Mode::replicate &&
+              Mode{3} == Mode::circular && Mode{4} == Mode::symmetric);
+
+constexpr const char* name(Op op) {
+  switch (op) {
+    case Op::output: return "output";
+    case Op::input: return "input";
+    case Op::weight: return "weight";
+  }
+  return nullptr;
+}
+
+constexpr const char* name(Storage storage) {
+  switch (storage) {
+    case Storage::float32: return "float32";
+    case Storage::bfloat16: return "bfloat16";
+    case Storage::float16: return "float16";
+  }
+  return nullptr;
+}
+
+constexpr const char* name(Mode mode) {
+  switch (mode) {
+    case Mode::zeros: return "zeros";
+    case Mode::reflect: return "reflect";
+    case Mode::replicate: return "replicate";
+    case Mode::circular: return "circular";
+    case Mode::symmetric: return "symmetric";
+  }
+  return nullptr;
+}
+
+template <class Enum>
+const char* name_of(int64_t i) {
+  return i < 0 || i > INT32_MAX ? nullptr : name(static_cast<Enum>(i));
+}
+
+// The kernels count the positions along an axis with 32 bits, and the channels too, so that a product of two such
+// numbers fits into 64.
+constexpr int64_t kMost32 = (int64_t{1} << 31) - 1;
+// Elements of one array, of which an address space holds fewer, and of a padded image. The scratch is counted in bytes
+// with 64 bits: 4 for each number of up to 16 sums, of a weight whose output channels are padded to 16 at the most.
+constexpr int64_t kMostElements = int64_t{1} << 48;
+// What one result reads, gaps between the taps included: a thread holds a copy of it.
+constexpr int64_t kLargestWindow = int64_t{1} << 30;
+// A stride in the gradient of the input is a pass for each of its phases.
+constexpr int64_t kMostPhases = int64_t{1} << 20;
 
 // a * b, or false where that is more than `most`. Both are at least 0.
 bool multiply(int64_t a, int64_t b, int64_t most, int64_t* product) {
@@ -52,22 +100,64 @@ std::string beyond(Mode mode, int64_t n, int64_t low, int64_t high) {
   return most <= supply ? "" : "at most " + std::to_string(supply) + " positions can be padded";
 }
 
+// Positions of an axis that a pass may count: the transpose sees zeros beyond both ends, as far as the kernel reaches,
+// and what a crop takes away at one end is not saved at the other.
+int64_t counted(const Problem& p, int a) {
+  return p.x_size[a] + std::max<int64_t>(p.low[a], 0) + std::max<int64_t>(p.high[a], 0) +
+         p.dilation[a] * (p.kernel[a] - 1);
+}
+
 // Why one axis is impossible, or an empty string.
-std::string axis_refusal(Mode mode, int64_t n, int64_t m, int64_t k, int64_t s, int64_t low, int64_t high, int64_t d) {
-  if (s < 1 || s > kLongestAxis) return "a stride of " + std::to_string(s);
-  if (d < 1 || d > kLongestAxis) return "a dilation of " + std::to_string(d);
+std::string axis_refusal(const Problem& p, int a) {
+  const int64_t n = p.x_size[a], m = p.y_size[a], k = p.kernel[a], s = p.stride[a], d = p.dilation[a];
+  const int64_t low = p.low[a], high = p.high[a];
+  if (n > kMost32) return "an axis of " + std::to_string(n) + " positions";
+  if (s < 1 || s > kMost32) return "a stride of " + std::to_string(s);
+  if (d < 1 || d > kMost32) return "a dilation of " + std::to_string(d);
   for (const int64_t pad : {low, high}) {
-    if (pad < -kLongestAxis || pad > kLongestAxis) return "a pad of " + std::to_string(pad);
+    if (pad < -kMost32 || pad > kMost32) return "a pad of " + std::to_string(pad);
   }
   const int64_t padded = n + low + high;
   int64_t reach;
-  if (padded < 1 || padded > kLongestAxis) return std::to_string(padded) + " positions after padding";
-  if (!multiply(d, k - 1, kLongestAxis, &reach) || reach >= padded) {
+  if (padded < 1 || padded > kMost32) return std::to_string(padded) + " positions after padding";
+  if (!multiply(d, k - 1, kMost32, &reach) || reach >= padded) {
     return "a kernel of " + std::to_string(k) + " taps that does not fit into " + std::to_string(padded) + " positions";
+  }
+  if (counted(p, a) > kMost32) {
+    return std::to_string(counted(p, a)) + " positions, with the pads and what the kernel reaches beyond them,";
   }
   const int64_t expected = (padded - reach - 1) / s + 1;
   if (m != expected) return "y of size " + std::to_string(m) + " where it must be " + std::to_string(expected);
-  return beyond(mode, n, low, high);
+  return beyond(p.mode, n, low, high);
+}
+
+// Why the axes together are too much, or an empty string.
+std::string size_refusal(Op op, const Problem& p) {
+  const int64_t channels = (op == Op::input ? p.out_channels : p.in_channels) / p.groups;
+  auto product = [](std::initializer_list<int64_t> factors, int64_t most) {
+    int64_t result = 1;
+    for (const int64_t factor : factors) {
+      if (!multiply(result, factor, most, &result)) return false;
+    }
+    return true;
+  };
+  if (!product({channels, p.kernel[0], counted(p, 1), counted(p, 2)}, kMostElements)) {
+    return "an image of " + std::to_string(counted(p, 1)) + " by " + std::to_string(counted(p, 2)) +
+           " positions, with the pads and what the kernel reaches beyond them";
+  }
+  const int64_t tall = p.dilation[1] * (p.kernel[1] - 1) + 1;
+  // A step of several positions along the last axis is read whole.
+  const int64_t step = op != Op::input && p.y_size[2] > 1 ? p.stride[2] : 1;
+  const int64_t wide = p.dilation[2] * (p.kernel[2] - 1) + step;
+  if (!product({channels, p.kernel[0], tall, wide}, kLargestWindow)) {
+    return "a kernel that spans " + std::to_string(p.kernel[0]) + " by " + std::to_string(tall) + " by " +
+           std::to_string(wide) + " positions of " + std::to_string(channels) + " channels";
+  }
+  if (op == Op::input && !product({p.stride[0], p.stride[1], p.stride[2]}, kMostPhases)) {
+    return "strides of " + std::to_string(p.stride[0]) + ", " + std::to_string(p.stride[1]) + " and " +
+           std::to_string(p.stride[2]) + " for the gradient of the input";
+  }
+  return "";
 }
 
 }  // namespace
@@ -78,7 +168,7 @@ std::string parse(Op op, const Request& r, Problem* p, Work* work) {
   for (const Request::Numbers& given : {r.low, r.high, r.dilations}) {
     if (given.count != rank) return "strides, low, high and dilations must have one number per spatial axis";
   }
-  if (r.mode < 0 || r.mode > static_cast<int64_t>(Mode::symmetric)) return "mode " + std::to_string(r.mode);
+  if (mode_name(r.mode) == nullptr) return "mode " + std::to_string(r.mode);
   if (r.groups < 1) return "groups " + std::to_string(r.groups);
   if (r.channels_last != 0 && r.channels_last != 1) return "channels_last " + std::to_string(r.channels_last);
   if (r.bias != 0 && (r.bias != 1 || op == Op::input)) return "bias " + std::to_string(r.bias);
@@ -107,6 +197,9 @@ std::string parse(Op op, const Request& r, Problem* p, Work* work) {
   p->batch = r.x.values[0];
   p->in_channels = r.x.values[channel];
   p->out_channels = r.w.values[0];
+  for (const int64_t channels : {p->in_channels, p->out_channels}) {
+    if (channels > kMost32) return std::to_string(channels) + " channels";
+  }
   if (r.y.values[0] != p->batch) return "x of shape " + numbers(r.x) + " and y of " + numbers(r.y) + " differ in batch";
   if (r.y.values[channel] != p->out_channels) {
     return "w of shape " + numbers(r.w) + " and y of " + numbers(r.y) + " differ in output channels";
@@ -134,12 +227,34 @@ std::string parse(Op op, const Request& r, Problem* p, Work* work) {
     p->low[i] = given ? r.low.values[axis] : 0;
     p->high[i] = given ? r.high.values[axis] : 0;
     p->dilation[i] = given ? r.dilations.values[axis] : 1;
-    if (p->x_size[i] > kLongestAxis) return "x of shape " + numbers(r.x) + " has an axis that is too long";
-    const std::string refusal = axis_refusal(p->mode, p->x_size[i], p->y_size[i], p->kernel[i], p->stride[i], p->low[i],
-                                             p->high[i], p->dilation[i]);
+    const std::string refusal = axis_refusal(*p, i);
     if (!refusal.empty()) return refusal + " on spatial axis " + std::to_string(axis);
   }
-  return "";
+  return size_refusal(op, *p);
 }
+
+std::string parse(int64_t op, int64_t rank, const int64_t* numbers, int64_t count, Problem* problem, Work* work) {
+  if (op_name(op) == nullptr) return "op " + std::to_string(op);
+  if (rank < 1 || rank > 3) return std::to_string(rank) + " spatial axes: one to three are possible";
+  const int64_t expected = 3 * (rank + 2) + 4 * rank + 5;
+  if (count != expected) return std::to_string(count) + " numbers where " + std::to_string(expected) + " are needed";
+  auto take = [&numbers](int64_t some) {
+    const Request::Numbers taken{numbers, some};
+    numbers += some;
+    return taken;
+  };
+  Request r;
+  for (auto* shape : {&r.x, &r.w, &r.y}) *shape = take(rank + 2);
+  for (auto* given : {&r.strides, &r.low, &r.high, &r.dilations}) *given = take(rank);
+  for (auto* number : {&r.groups, &r.mode, &r.channels_last}) *number = *numbers++;
+  if (storage_name(*numbers) == nullptr) return "storage " + std::to_string(*numbers);
+  r.storage = static_cast<Storage>(*numbers++);
+  r.bias = *numbers;
+  return parse(static_cast<Op>(op), r, problem, work);
+}
+
+const char* op_name(int64_t i) { return name_of<Op>(i); }
+const char* storage_name(int64_t i) { return name_of<Storage>(i); }
+const char* mode_name(int64_t i) { return name_of<Mode>(i); }
 
 }  // namespace jaxconv

@@ -27,4 +27,14 @@ enum class Work { some, zeros, none };  // a kernel's, a result of zeros, a resu
 // checked here: those that a caller gives may be anything.
 std::string parse(Op op, const Request& request, Problem* problem, Work* work);
 
+// The same for a request that comes as one list, `count` numbers in the order of Request's members: the shapes of x, w
+// and y, of rank + 2 numbers each; strides, low, high and dilations, of rank numbers each; and groups, mode,
+// channels_last, storage and bias. A list of another length is refused, and not read.
+std::string parse(int64_t op, int64_t rank, const int64_t* numbers, int64_t count, Problem* problem, Work* work);
+
+// The enumerators by number, spelled as in Python; null beyond the last.
+const char* op_name(int64_t i);
+const char* storage_name(int64_t i);
+const char* mode_name(int64_t i);
+
 }  // namespace jaxconv

@@ -6,9 +6,11 @@
 #include <sys/mman.h>
 #endif
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <exception>
+#include <new>
 #include <stdexcept>
 #include <string>
 
@@ -28,6 +30,8 @@ namespace ffi = xla::ffi;
 constexpr int64_t kAlignment = 64;
 
 std::atomic<const Isa*> chosen{nullptr};
+// Whether the operating system is told which core a helper would like and which memory is large.
+std::atomic<bool> hints{true};
 
 using Numbers = ffi::Span<const int64_t>;
 
@@ -45,14 +49,16 @@ bool storage_of(ffi::DataType dtype, Storage* storage) {
 // XLA gives results and scratch memory that is often fresh from the operating system, which then comes in, and is
 // cleared, where it is first written: a page fault for each 4 KiB takes longer than many a kernel. Where there are huge
 // pages to be had on request, this is the request. A wish only: nothing depends on whether it is granted.
-void prefer_huge_pages(void* data, int64_t bytes) {
 #if defined(__linux__)
+void prefer_huge_pages(void* data, int64_t bytes) {
   constexpr uintptr_t kHuge = uintptr_t{2} << 20;
   const uintptr_t address = reinterpret_cast<uintptr_t>(data);
   const uintptr_t begin = (address + kHuge - 1) / kHuge * kHuge, end = (address + bytes) / kHuge * kHuge;
   if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-#endif
 }
+#else
+void prefer_huge_pages(void*, int64_t) {}
+#endif
 
 template <class T>
 T taken(ffi::ErrorOr<T> value) {
@@ -114,9 +120,12 @@ ffi::Error run(ffi::ThreadPool pool, ffi::RemainingArgs arguments, ffi::Remainin
                                        std::to_string(scratch_bytes(op, problem)) + " are needed");
   }
 
-  prefer_huge_pages(result.untyped_data(), static_cast<int64_t>(result.size_bytes()));
-  prefer_huge_pages(scratch.untyped_data(), static_cast<int64_t>(scratch.size_bytes()));
-  Helped threads(pool.num_threads(), [&pool](std::function<void()> f) { pool.Schedule(std::move(f)); });
+  const bool hinted = hints.load(std::memory_order_relaxed);
+  if (hinted) {
+    prefer_huge_pages(result.untyped_data(), static_cast<int64_t>(result.size_bytes()));
+    prefer_huge_pages(scratch.untyped_data(), static_cast<int64_t>(scratch.size_bytes()));
+  }
+  Helped threads(pool.num_threads(), [&pool](std::function<void()> f) { pool.Schedule(std::move(f)); }, hinted);
   const void *from = a.untyped_data(), *other = b.untyped_data();
   void *to = result.untyped_data(), *space = reinterpret_cast<void*>(aligned);
   void* beside = has_bias ? bias.untyped_data() : nullptr;
@@ -126,6 +135,11 @@ ffi::Error run(ffi::ThreadPool pool, ffi::RemainingArgs arguments, ffi::Remainin
     case Op::weight: isa->kernels->weight(problem, from, other, to, beside, space, &threads); break;
   }
   return ffi::Error::Success();
+} catch (const OutOfMemory& error) {
+  return ffi::Error(ffi::ErrorCode::kResourceExhausted,
+                    "jaxconv: " + std::to_string(error.bytes) + " bytes of memory were not to be had");
+} catch (const std::bad_alloc&) {
+  return ffi::Error(ffi::ErrorCode::kResourceExhausted, "jaxconv: memory was not to be had");
 } catch (const std::exception& error) {
   return ffi::Error::Internal(std::string("jaxconv: ") + error.what());
 }
@@ -152,28 +166,36 @@ JAXCONV_HANDLER(jaxconv_output, jaxconv::Op::output);
 JAXCONV_HANDLER(jaxconv_input, jaxconv::Op::input);
 JAXCONV_HANDLER(jaxconv_weight, jaxconv::Op::weight);
 
-// How many bytes of scratch a call must bring, or -1 where it would be refused. `numbers` holds the shapes of x, w and
-// y, then strides, low, high and dilations, then groups, mode, channels_last, storage and whether there is a bias.
-JAXCONV_EXPORT int64_t jaxconv_scratch_bytes(int64_t op, int64_t rank, const int64_t* numbers) {
+// How many bytes of scratch a call must bring, or -1 where it would be refused. `numbers` as in check.h's second parse.
+JAXCONV_EXPORT int64_t jaxconv_scratch_bytes(int64_t op, int64_t rank, const int64_t* numbers, int64_t count) {
   using namespace jaxconv;
-  if (op < 0 || op > 2 || rank < 1 || rank > 3) return -1;
-  auto take = [&numbers](int64_t count) {
-    const Request::Numbers taken{numbers, count};
-    numbers += count;
-    return taken;
-  };
-  Request request;
-  for (auto* shape : {&request.x, &request.w, &request.y}) *shape = take(rank + 2);
-  for (auto* given : {&request.strides, &request.low, &request.high, &request.dilations}) *given = take(rank);
-  for (auto* number : {&request.groups, &request.mode, &request.channels_last}) *number = *numbers++;
-  if (*numbers < 0 || *numbers > 2) return -1;
-  request.storage = static_cast<Storage>(*numbers++);
-  request.bias = *numbers;
   Problem problem;
   Work work;
-  if (!parse(static_cast<Op>(op), request, &problem, &work).empty()) return -1;
+  if (!parse(op, rank, numbers, count, &problem, &work).empty()) return -1;
   return (work == Work::some ? scratch_bytes(static_cast<Op>(op), problem) : 0) + kAlignment;
 }
+
+// Why a call would be refused, as a string in `text`, cut short where its `size` bytes do not hold it. Gives the length
+// of the whole: 0 where the call would be computed.
+JAXCONV_EXPORT int64_t jaxconv_refusal(int64_t op, int64_t rank, const int64_t* numbers, int64_t count, char* text,
+                                       int64_t size) {
+  using namespace jaxconv;
+  Problem problem;
+  Work work;
+  const std::string refusal = parse(op, rank, numbers, count, &problem, &work);
+  const int64_t length = static_cast<int64_t>(refusal.size());
+  if (size > 0) text[refusal.copy(text, std::min(length, size - 1))] = '\0';
+  return length;
+}
+
+// The ops, storages and padding modes by the numbers that calls have for them; null after the last.
+JAXCONV_EXPORT const char* jaxconv_op_name(int64_t i) { return jaxconv::op_name(i); }
+JAXCONV_EXPORT const char* jaxconv_storage_name(int64_t i) { return jaxconv::storage_name(i); }
+JAXCONV_EXPORT const char* jaxconv_mode_name(int64_t i) { return jaxconv::mode_name(i); }
+
+// Whether the kernels, from the next call on, ask for huge pages and for a core of a helper's own.
+JAXCONV_EXPORT void jaxconv_use_hints(bool use) { jaxconv::hints.store(use, std::memory_order_relaxed); }
+JAXCONV_EXPORT bool jaxconv_hints_in_use() { return jaxconv::hints.load(std::memory_order_relaxed); }
 
 // The version of XLA's interface that the handlers were made with.
 JAXCONV_EXPORT int64_t jaxconv_xla_major() { return XLA_FFI_API_MAJOR; }

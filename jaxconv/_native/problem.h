@@ -58,4 +58,9 @@ extern const Kernels kernels_avx2;    // with FMA
 extern const Kernels kernels_avx512;  // F, BW, DQ and VL
 #endif
 
+// Thrown by a job that did not get memory of so many bytes.
+struct OutOfMemory {
+  int64_t bytes;
+};
+
 }  // namespace jaxconv

@@ -1,7 +1,9 @@
 """The native kernels as a program meets them: what they compute, and what is asked of their call."""
 
+import ctypes
 import itertools
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -29,6 +31,7 @@ from jaxconv import _native
 from jaxconv._lowering import native, select, sharded
 from jaxconv._lowering.family import HIDDEN, NOT_KNOWN, ONE, make_problem
 from jaxconv._spec.convolution import ConvSpec
+from jaxconv._spec.padding import PADDING_MODES
 
 FLOAT32 = np.dtype("float32")
 
@@ -383,6 +386,39 @@ def test_many_calls_do_not_grow_the_process(arrays):
     assert min(b - a for a, b in itertools.pairwise(sizes)) < 2**19
 
 
+OUT_OF_MEMORY = """
+import resource, sys
+sys.path[:0] = {path!r}
+import jax, jax.numpy as jnp, jaxconv
+
+# A thread holds what one result reads: two taps and the 2**28 positions between them.
+far = jax.jit(lambda x, w: jaxconv.conv1d(x, w, None, 1, ((2**28, 0),), 2**28, algorithm="native"))
+near = jax.jit(lambda x, w: jaxconv.conv1d(x, w, None, 1, ((1, 0),), 1, algorithm="native"))
+x, w = jnp.ones((8, 1, 1)), jnp.ones((1, 1, 2))
+near(x, w).block_until_ready()
+program = far.lower(x, w).compile()
+with open("/proc/self/statm") as file:
+    held = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + 2**29, resource.getrlimit(resource.RLIMIT_AS)[1]))
+try:
+    program(x, w).block_until_ready()
+except jax.errors.JaxRuntimeError as error:
+    print(error)
+print(near(x, w)[:, 0, 0].tolist())
+"""
+
+
+def test_memory_that_cannot_be_had_is_an_error_of_the_call():
+    """The process lives, and other calls are computed."""
+    program = OUT_OF_MEMORY.format(path=[p for p in sys.path if p])
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    error, *_, values = done.stdout.splitlines()
+    assert "RESOURCE_EXHAUSTED: jaxconv:" in error
+    assert int(re.search(r"jaxconv: (\d+) bytes", error)[1]) >= 2**30
+    assert values == str([1.0] * 8)
+
+
 def resident() -> int:
     """Bytes of memory that the process holds."""
     with open("/proc/self/statm") as file:
@@ -500,11 +536,81 @@ def test_any_numbers_at_the_boundary_are_computed_or_refused(data):
         assert "jaxconv:" in error
 
 
-@given(st.integers(-1, 3), st.lists(sizes, min_size=32, max_size=32))
+@given(st.integers(-1, 3), st.lists(sizes, max_size=40))
 def test_any_numbers_asked_for_scratch_are_answered(op, numbers):
     array = np.asarray(numbers, np.int64)
     for rank in (0, 1, 2, 3, 4):
-        assert _native.kernels.jaxconv_scratch_bytes(op, rank, array.ctypes.data) >= -1
+        text = ctypes.create_string_buffer(b"x" * 1024)
+        call = op, rank, array.ctypes.data, array.size
+        length = _native.kernels.jaxconv_refusal(*call, text, len(text))
+        assert length == len(text.value)
+        scratch = _native.kernels.jaxconv_scratch_bytes(*call)
+        assert scratch == -1 if length else scratch >= 0
+        if array.size != 7 * rank + 11:
+            assert length
+
+
+def numbers_of(x, w, y, spec, storage="float32", bias=0):
+    """A call as `_native.scratch_bytes` and `_native.refusal` have it."""
+    low, high = zip(*spec.pads, strict=True)
+    mode, last = PADDING_MODES.index(spec.padding_mode), int(spec.data_format == "channels_last")
+    per_axis = (*spec.strides, *low, *high, *spec.dilations)
+    return [*x, *w, *y, *per_axis, spec.groups, mode, last, _native.STORAGES.index(storage), bias]
+
+
+def plain_spec(rank, strides=1, pads=0, dilations=1):
+    return ConvSpec((strides,) * rank, ((pads, pads),) * rank, (dilations,) * rank, 1, "zeros", "channels_last")
+
+
+@pytest.mark.parametrize(
+    ("words", "x", "w", "spec"),
+    [
+        (None, (2, 32768, 32768, 1), (1, 1, 1, 1), plain_spec(2)),
+        (None, (1, 2**31 - 1, 1), (1, 1, 1), plain_spec(1)),
+        ("an axis of 2200000000 positions on spatial axis 0", (1, 2_200_000_000, 1), (1, 1, 3), plain_spec(1)),
+        ("a stride of 2147483648 on spatial axis 0", (1, 9, 1), (1, 1, 1), plain_spec(1, strides=2**31)),
+        ("a dilation of 2147483648 on spatial axis 0", (1, 9, 9, 1), (1, 1, 1, 1), plain_spec(2, dilations=2**31)),
+        ("a pad of 2147483648 on spatial axis 0", (1, 9, 1), (1, 1, 1), plain_spec(1, pads=2**31, strides=2**30)),
+        ("18446744073709551616 does not fit into 64 bits", (1, 9, 1), (1, 1, 1), plain_spec(1, strides=2**64)),
+        ("4294967296 channels", (1, 9, 2**32), (1, 2**32, 1), plain_spec(1)),
+        ("x of shape (1, 1099511627776, 1024) is too large", (1, 2**40, 2**10), (1, 2**10, 1), plain_spec(1)),
+        ("a kernel that spans 1 by 65537 by 65537", (1, 1, 1, 1), (1, 1, 2, 2), plain_spec(2, 1, 2**15, 2**16)),
+        ("an image of 1610612737 by 1610612737", (1, 1, 1, 1), (1, 1, 2, 2), plain_spec(2, 2**29, 2**29, 2**29)),
+    ],
+)
+def test_a_size_beyond_the_kernels_is_said_without_arrays(words, x, w, spec):
+    y = (x[0], *spec.output_size(x[1:-1], w[2:]), w[0])
+    for op in _native.OPS:
+        numbers = numbers_of(x, w, y, spec, "float16")
+        refusal = _native.refusal(op, spec.rank, numbers)
+        if words is None:
+            assert refusal is None
+            assert _native.scratch_bytes(op, spec.rank, numbers) >= 64
+        else:
+            assert refusal is not None
+            assert words in refusal
+            with pytest.raises(ValueError, match=re.escape(refusal)):
+                _native.scratch_bytes(op, spec.rank, numbers)
+
+
+def test_a_refusal_is_cut_to_the_room_there_is():
+    numbers = np.asarray(numbers_of((1, 9, 1), (1, 1, 1), (1, 1, 1), plain_spec(1, strides=2**31)), np.int64)
+    call = 0, 1, numbers.ctypes.data, numbers.size
+    whole = b"a stride of 2147483648 on spatial axis 0"
+    for size in (0, 1, 2, 10, len(whole), len(whole) + 1, 100):
+        text = ctypes.create_string_buffer(b"?" * 100)
+        assert _native.kernels.jaxconv_refusal(*call, text, size) == len(whole)
+        assert text.raw == whole[: max(size - 1, 0)] + b"\0" * (size > 0) + text.raw[min(size, len(whole) + 1) :]
+        assert set(text.raw[min(size, len(whole) + 1) : 100]) <= {ord("?")}
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"), [("op", _native.OPS), ("storage", _native.STORAGES), ("mode", PADDING_MODES)]
+)
+def test_a_number_means_the_same_on_both_sides(kind, names):
+    name_of = getattr(_native.kernels, f"jaxconv_{kind}_name")
+    assert [name_of(i) for i in range(-1, len(names) + 1)] == [None, *(name.encode() for name in names), None]
+    assert name_of(2**32) is None
 
 
 # --- the choice -----------------------------------------------------------------------------------------------
@@ -584,9 +690,62 @@ def test_the_environment_names_an_instruction_set(monkeypatch, wanted):
         assert _native.isa() == (wanted or _native.isas()[-1])
 
 
+@pytest.mark.parametrize(("wanted", "used"), [("0", False), ("1", True), ("", True), (None, True), ("off", None)])
+def test_the_environment_turns_hints_off(monkeypatch, wanted, used):
+    """The library is loaded again, as at import."""
+    if wanted is None:
+        monkeypatch.delenv("JAXCONV_NATIVE_HINTS", raising=False)
+    else:
+        monkeypatch.setenv("JAXCONV_NATIVE_HINTS", wanted)
+    try:
+        library, reason = _native._load()
+        if used is None:
+            assert library is None
+            assert reason == "JAXCONV_NATIVE_HINTS must be 0 or 1, got 'off'"
+        else:
+            assert reason is None
+            assert library.jaxconv_hints_in_use() == used
+    finally:
+        _native.kernels.jaxconv_use_hints(True)
+
+
+HINTS = """
+import sys
+sys.path[:0] = {path!r}
+import jax.numpy as jnp, jaxconv
+from jaxconv import _native
+
+def advised():
+    x, w = jnp.ones((1, 1024, 1024, 4)), jnp.ones((8, 4, 1, 1))
+    y = jaxconv.conv2d(x, w, data_format="channels_last", algorithm="native").block_until_ready()
+    with open("/proc/self/smaps") as file:
+        return sum(" hg" in line for line in file if line.startswith("VmFlags")), y
+
+print(advised()[0])
+_native.kernels.jaxconv_use_hints(True)
+print(advised()[0])
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/sys/kernel/mm/transparent_hugepage"), reason="there are no huge pages here")
+def test_huge_pages_are_asked_for_where_hints_are_given():
+    done = subprocess.run(
+        [sys.executable, "-c", HINTS.format(path=[p for p in sys.path if p])],
+        env={**os.environ, "JAXCONV_NATIVE_HINTS": "0", "GLIBC_TUNABLES": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    without, with_hints = map(int, done.stdout.split())
+    assert without == 0
+    assert with_hints > 0
+
+
 def test_an_instruction_set_that_the_machine_lacks_is_refused(monkeypatch):
     class Library:
-        jaxconv_scratch_bytes = jaxconv_xla_major = jaxconv_xla_minor = Mock()
+        jaxconv_scratch_bytes = jaxconv_refusal = jaxconv_xla_major = jaxconv_xla_minor = Mock()
+        jaxconv_op_name = jaxconv_storage_name = jaxconv_mode_name = Mock()
+        jaxconv_use_hints = jaxconv_hints_in_use = Mock()
         jaxconv_isa = Mock(side_effect=lambda i: (b"baseline", b"vectors", None)[i])
         jaxconv_isa_in_use = Mock()
         jaxconv_isa_supported = Mock(side_effect=lambda i: i == 0)

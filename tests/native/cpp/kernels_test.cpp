@@ -1,8 +1,13 @@
-// The kernels of every instruction set of this machine against the naive loop nest, on random problems: for the
-// sanitizers, and without Python. Every array has exactly its own bytes, and the scratch what was asked for.
+// The kernels against the naive loop nest, on random problems, each with every instruction set that this machine has;
+// and what stands between them and their callers, parallel.h and check.h. For the sanitizers, and without Python: every
+// array has exactly its own bytes, and the scratch what was asked for.
 //
-//     kernels_address [problems] [seed]
-//     kernels_thread [problems] [seed]     calls from several threads at once, sharing one pool
+//     kernels_address [--problems N] [--work N] [--seed N]
+//     kernels_thread  [--problems N] [--work N] [--seed N]     several threads at once, which share one pool
+//
+// --problems  how many problems each thread computes
+// --work      about how many multiplications the largest of them takes
+// --seed      where the random numbers begin
 
 #include <algorithm>
 #include <cmath>
@@ -10,7 +15,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <functional>
+#include <memory>
+#include <new>
 #include <random>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -25,10 +34,13 @@ namespace {
 using namespace jaxconv;
 
 #if defined(JAXCONV_CONCURRENT)
-constexpr int kCallers = 3, kThreads = 4, kProblems = 150;
+constexpr int kCallers = 3, kThreads = 4;
+constexpr int64_t kProblems = 150;
 #else
-constexpr int kCallers = 1, kThreads = 3, kProblems = 600;
+constexpr int kCallers = 1, kThreads = 3;
+constexpr int64_t kProblems = 600;
 #endif
+constexpr int64_t kWork = 1000000;
 
 // A pool as XLA's is: tasks wait in a queue, and nobody says when one will run.
 class Pool {
@@ -46,12 +58,16 @@ class Pool {
     for (std::thread& thread : threads_) thread.join();
   }
 
-  void schedule(std::function<void()> task) {
+  void add(std::function<void()> task) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       tasks_.push_back(std::move(task));
     }
     changed_.notify_one();
+  }
+
+  Helped::Schedule schedule() {
+    return [this](std::function<void()> task) { add(std::move(task)); };
   }
 
  private:
@@ -90,6 +106,30 @@ class Bytes {
   void* memory_;
 };
 
+// A problem as the list of numbers that a call comes as.
+std::vector<int64_t> numbers_of(const Problem& p, int64_t rank) {
+  std::vector<int64_t> numbers;
+  auto add_axes = [&](const int64_t (&axes)[3]) { numbers.insert(numbers.end(), axes + 3 - rank, axes + 3); };
+  auto add_images = [&](int64_t channels, const int64_t (&size)[3]) {
+    numbers.push_back(p.batch);
+    if (!p.channels_last) numbers.push_back(channels);
+    add_axes(size);
+    if (p.channels_last) numbers.push_back(channels);
+  };
+  add_images(p.in_channels, p.x_size);
+  numbers.insert(numbers.end(), {p.out_channels, p.in_channels / p.groups});
+  add_axes(p.kernel);
+  add_images(p.out_channels, p.y_size);
+  for (const auto* axes : {&p.stride, &p.low, &p.high, &p.dilation}) add_axes(*axes);
+  numbers.insert(numbers.end(),
+                 {p.groups, static_cast<int64_t>(p.mode), p.channels_last, static_cast<int64_t>(p.storage), p.bias});
+  return numbers;
+}
+
+std::string parsed_numbers(Op op, int64_t rank, const std::vector<int64_t>& numbers, Problem* problem, Work* work) {
+  return parse(static_cast<int64_t>(op), rank, numbers.data(), static_cast<int64_t>(numbers.size()), problem, work);
+}
+
 class Random {
  public:
   explicit Random(uint64_t seed) : engine_(seed) {}
@@ -105,9 +145,9 @@ class Random {
   std::mt19937_64 engine_;
 };
 
-// A problem that `parse` takes, of at most about a million multiplications; or of some millions, where kernels of 3 x 3
-// meet enough channels and positions for tiles.
-Problem random_problem(Random& random) {
+// A problem that `parse` takes, of at most `most_work` multiplications; or of eight times as many, where kernels of
+// 3 x 3 meet enough channels and positions for tiles.
+Problem random_problem(Random& random, int64_t most_work) {
   for (;;) {
     Problem p{};
     const bool tiled = random.one_in(8);
@@ -137,26 +177,14 @@ Problem random_problem(Random& random) {
       p.y_size[i] = possible ? room / p.stride[i] + 1 : 0;
       work *= p.y_size[i] * p.kernel[i];
     }
-    if (!possible || work > (tiled ? 8000000 : 1000000)) continue;
+    if (!possible || work > (tiled ? 8 : 1) * most_work) continue;
+    p.bias = random.one_in(2);
     // The check has the last word, through the same door as calls do.
-    std::vector<int64_t> x{p.batch}, w{p.out_channels, per_in}, y{p.batch}, numbers[4];
-    if (!p.channels_last) x.push_back(p.in_channels), y.push_back(p.out_channels);
-    for (int64_t i = 3 - rank; i < 3; ++i) {
-      x.push_back(p.x_size[i]), w.push_back(p.kernel[i]), y.push_back(p.y_size[i]);
-      numbers[0].push_back(p.stride[i]), numbers[1].push_back(p.low[i]), numbers[2].push_back(p.high[i]);
-      numbers[3].push_back(p.dilation[i]);
-    }
-    if (p.channels_last) x.push_back(p.in_channels), y.push_back(p.out_channels);
-    auto view = [](const std::vector<int64_t>& v) {
-      return Request::Numbers{v.data(), static_cast<int64_t>(v.size())};
-    };
-    const Request request{view(x),          view(w),          view(y),
-                          view(numbers[0]), view(numbers[1]), view(numbers[2]),
-                          view(numbers[3]), p.groups,         static_cast<int64_t>(p.mode),
-                          p.channels_last,  p.storage,        random.in(0, 1)};
     Problem parsed{};
     Work kind;
-    if (parse(Op::output, request, &parsed, &kind).empty() && kind == Work::some) return parsed;
+    if (parsed_numbers(Op::output, rank, numbers_of(p, rank), &parsed, &kind).empty() && kind == Work::some) {
+      return parsed;
+    }
   }
 }
 
@@ -188,8 +216,8 @@ bool close(const char* what, const Problem& p, const Isa& isa, int64_t count, vo
   return false;
 }
 
-// All ops of one problem with the kernels of one instruction set.
-bool right(const Problem& problem, const Isa& isa, Random& random, Parallel* threads) {
+// All ops of one problem, with the kernels of every instruction set that this machine has.
+bool right(const Problem& problem, Random& random, Pool& pool) {
   int64_t pixels = 1, places = 1, taps = 1;
   for (int axis = 0; axis < 3; ++axis) {
     pixels *= problem.x_size[axis], places *= problem.y_size[axis], taps *= problem.kernel[axis];
@@ -205,78 +233,372 @@ bool right(const Problem& problem, const Isa& isa, Random& random, Parallel* thr
     const int64_t biases = p.bias ? p.out_channels : 0;
     Bytes first(counts[a] * bytes), second(counts[b] * bytes), result(counts[r] * bytes), expected(counts[r] * bytes);
     Bytes bias(biases * bytes), expected_bias(biases * bytes);
-    for (int64_t i = 0; i < counts[a]; ++i) naive::write(first.get(), i, random.normal(), p.storage);
-    for (int64_t i = 0; i < counts[b]; ++i) naive::write(second.get(), i, random.normal(), p.storage);
+    void *const from = first.get(), *const other = second.get(), *const to = result.get();
+    for (int64_t i = 0; i < counts[a]; ++i) naive::write(from, i, random.normal(), p.storage);
+    for (int64_t i = 0; i < counts[b]; ++i) naive::write(other, i, random.normal(), p.storage);
+    for (int64_t i = 0; i < biases; ++i) naive::write(expected_bias.get(), i, random.normal(), p.storage);
+    if (op == Op::output) std::memcpy(bias.get(), expected_bias.get(), biases * bytes);
+    naive::compute(op, p, from, other, expected_bias.get(), expected.get());
     const int64_t scratch_count = scratch_bytes(op, p);
     Bytes scratch(scratch_count);
-    // What a kernel leaves unwritten is seen: NaN in every storage.
-    std::memset(result.get(), 0xff, counts[r] * bytes);
-    std::memset(bias.get(), 0xff, biases * bytes);
-    std::memset(scratch.get(), 0xff, scratch_count);
-    if (op == Op::output) {
-      for (int64_t i = 0; i < biases; ++i) naive::write(bias.get(), i, random.normal(), p.storage);
-      std::memcpy(expected_bias.get(), bias.get(), biases * bytes);
-    }
-    const Kernels& k = *isa.kernels;
-    void *const from = first.get(), *const other = second.get(), *const to = result.get(), *const space = scratch.get();
-    if (op == Op::output) k.output(p, from, other, bias.get(), to, space, threads);
-    if (op == Op::input) k.input(p, from, other, to, space, threads);
-    if (op == Op::weight) k.weight(p, from, other, to, bias.get(), space, threads);
-    naive::compute(op, p, from, other, expected_bias.get(), expected.get());
-    double unit = p.storage == Storage::float32 ? 3e-6 : p.storage == Storage::float16 ? 1e-3 : 8e-3;
-    // What the margins received is added to pixels that are rounded already, once for every axis and every wrap.
-    if (op == Op::input && p.mode != Mode::zeros && p.storage != Storage::float32) unit *= 8;
-    const char* const name = op == Op::output ? "output" : op == Op::input ? "input" : "weight";
-    if (!close(name, p, isa, counts[r], to, expected.get(), unit) ||
-        !close("bias", p, isa, biases, bias.get(), expected_bias.get(), unit)) {
-      return false;
+    void* const space = scratch.get();
+    for (int i = 0; i < kIsaCount; ++i) {
+      if (!kIsas[i].supported()) continue;
+      // What a kernel leaves unwritten is seen: NaN in every storage.
+      std::memset(to, 0xff, counts[r] * bytes);
+      std::memset(space, 0xff, scratch_count);
+      if (op == Op::weight) std::memset(bias.get(), 0xff, biases * bytes);
+      Helped threads(random.in(1, kThreads), pool.schedule(), true);
+      const Kernels& k = *kIsas[i].kernels;
+      if (op == Op::output) k.output(p, from, other, bias.get(), to, space, &threads);
+      if (op == Op::input) k.input(p, from, other, to, space, &threads);
+      if (op == Op::weight) k.weight(p, from, other, to, bias.get(), space, &threads);
+      double unit = p.storage == Storage::float32 ? 3e-6 : p.storage == Storage::float16 ? 1e-3 : 8e-3;
+      // What the margins received is added to pixels that are rounded already, once for every axis and every wrap.
+      if (op == Op::input && p.mode != Mode::zeros && p.storage != Storage::float32) unit *= 8;
+      if (!close(op_name(static_cast<int64_t>(op)), p, kIsas[i], counts[r], to, expected.get(), unit) ||
+          !close("bias", p, kIsas[i], biases, bias.get(), expected_bias.get(), unit)) {
+        return false;
+      }
     }
   }
   return true;
 }
 
+// -- parallel.h --------------------------------------------------------------------------------------------------
+
+// Keeps every thread of a pool from taking a task while it is there.
+class Held {
+ public:
+  Held(Pool& pool, int threads) {
+    mutex_->lock();
+    for (int i = 0; i < threads; ++i) pool.add([held = mutex_] { const std::lock_guard<std::mutex> wait(*held); });
+  }
+  ~Held() { mutex_->unlock(); }
+
+ private:
+  std::shared_ptr<std::mutex> mutex_ = std::make_shared<std::mutex>();
+};
+
+// What became of the jobs of a call. It goes with the call: a sanitizer sees who looks at it later.
+struct Jobs {
+  explicit Jobs(int64_t count) : runs(count) {}
+
+  // Runs each job, which counts itself and then does as `job` has it.
+  void run(Helped& threads, std::function<void(int64_t)> job = nullptr) {
+    then = std::move(job);
+    auto one = [](void* jobs, int64_t i) { static_cast<Jobs*>(jobs)->begin(i); };
+    threads.run(&threads, static_cast<int64_t>(runs.size()), one, this);
+  }
+
+  bool each_once() const {
+    return std::all_of(runs.begin(), runs.end(), [](int count) { return count == 1; });
+  }
+
+  std::vector<int> runs;
+  std::atomic<int64_t> begun{0}, ended{0};
+
+ private:
+  struct End {
+    std::atomic<int64_t>& ended;
+    ~End() { ++ended; }
+  };
+
+  void begin(int64_t i) {
+    ++begun;
+    const End end{ended};
+    ++runs[i];
+    if (then) then(i);
+  }
+
+  std::function<void(int64_t)> then;
+};
+
 // A call ends while every thread of the pool is held by something else, and each of its jobs has run once. The tasks
 // that it left behind run when it has gone.
 bool ends_in_a_busy_pool() {
-  std::mutex held;
+  Pool pool(2);
+  const Held held(pool, 2);
   bool once = true;
-  {
-    Pool pool(2);
-    std::unique_lock<std::mutex> hold(held);
-    for (int i = 0; i < 2; ++i) pool.schedule([&held] { const std::lock_guard<std::mutex> wait(held); });
-    for (int i = 0; i < 100; ++i) {
-      std::vector<int> runs(17);
-      Helped threads(3, [&pool](std::function<void()> f) { pool.schedule(std::move(f)); });
-      threads.run(&threads, 17, [](void* runs, int64_t i) { ++(*static_cast<std::vector<int>*>(runs))[i]; }, &runs);
-      for (const int count : runs) once = once && count == 1;
-    }
-  }  // `hold` goes before `pool` does, and the pool's threads with what is left
+  for (int i = 0; i < 100; ++i) {
+    Helped threads(3, pool.schedule(), true);
+    Jobs jobs(17);
+    jobs.run(threads);
+    once = once && jobs.each_once();
+  }
   return once;
 }
 
+// What a job throws comes out of the call, from whichever thread, when the jobs that have begun have ended.
+bool a_job_may_throw() {
+  Pool pool(2);
+  bool right = true;
+  for (int i = 0; i < 300; ++i) {
+    Helped threads(1 + i % 3, pool.schedule(), true);
+    Jobs jobs(40);
+    try {
+      jobs.run(threads, [i](int64_t job) {
+        if (i % 2 != 0 || job == i % 40) throw OutOfMemory{job};
+      });
+      right = false;
+    } catch (const OutOfMemory& error) {
+      right = right && (i % 2 != 0 || error.bytes == i % 40);
+    }
+    right = right && jobs.begun == jobs.ended;
+  }
+  return right;
+}
+
+// After it no job begins.
+bool an_exception_stops_the_jobs() {
+  Pool pool(2);
+  const Held held(pool, 2);
+  for (const int64_t count : {6, 7, 100}) {
+    Helped threads(3, pool.schedule(), true);
+    Jobs jobs(count);
+    try {
+      jobs.run(threads, [](int64_t job) {
+        if (job == 5) throw std::runtime_error("the fifth");
+      });
+      return false;
+    } catch (const std::runtime_error& error) {
+      if (jobs.begun != 6 || std::string(error.what()) != "the fifth") return false;
+    }
+  }
+  return true;
+}
+
+// A pool that takes some helpers and fails to take the next: those that it has taken help, during the call or after it.
+bool a_pool_may_fail() {
+  Pool pool(2);
+  auto held = std::make_unique<Held>(pool, 2);
+  bool once = true;
+  for (int i = 0; i < 200; ++i) {
+    if (i == 100) held.reset();
+    int left = i % 4;
+    auto schedule = [&](std::function<void()> task) {
+      if (left-- == 0) throw std::bad_alloc();
+      pool.add(std::move(task));
+    };
+    Helped threads(5, schedule, true);
+    Jobs jobs(17);
+    jobs.run(threads);
+    once = once && jobs.each_once();
+  }
+  return once;
+}
+
+#if defined(__linux__)
+std::atomic<int> moved{0};
+
+// A helper asks for another core only where it may. The helpers here begin at once, on the core of the caller.
+bool hints_are_given_where_they_may_be() {
+  auto moves = [](bool may) {
+    moved = 0;
+    for (int i = 0; i < 100; ++i) {
+      Helped threads(2, [](std::function<void()> task) { task(); }, may);
+      Jobs jobs(2);
+      jobs.run(threads);
+    }
+    return moved.load();
+  };
+  return moves(true) > 0 && moves(false) == 0;
+}
+#else
+bool hints_are_given_where_they_may_be() { return true; }
+#endif
+
+// -- check.h -----------------------------------------------------------------------------------------------------
+
+// A list of numbers is read as far as it goes. What is refused says why.
+bool a_list_of_any_length_is_answered(Random& random) {
+  for (int i = 0; i < 20000; ++i) {
+    std::vector<int64_t> numbers(random.in(0, 40));
+    for (int64_t& n : numbers) n = random.one_in(8) ? random.of<int64_t>({-1, INT64_MAX, INT64_MIN}) : random.in(0, 3);
+    Problem problem;
+    Work work;
+    const int64_t rank = random.in(0, 4);
+    const std::string refusal = parse(random.in(-1, 3), rank, numbers.data(), numbers.size(), &problem, &work);
+    if (refusal.empty() && static_cast<int64_t>(numbers.size()) != 3 * (rank + 2) + 4 * rank + 5) return false;
+  }
+  return true;
+}
+
+// Whatever the sizes are: a problem is refused, or planned in numbers that fit (the sanitizer sees those that do not).
+bool any_size_is_planned_or_refused(Random& random) {
+  int planned = 0, refused = 0;
+  for (int i = 0; i < 20000; ++i) {
+    auto size = [&] {
+      const int64_t power = int64_t{1} << random.in(0, random.one_in(3) ? 40 : 16);
+      return std::max<int64_t>(power + random.in(-1, 1), 1);
+    };
+    Problem p{};
+    const int64_t rank = random.in(1, 3);
+    p.batch = random.one_in(3) ? size() : 1;
+    p.groups = random.one_in(3) ? size() : 1;
+    const bool many = p.groups > int64_t{1} << 20;
+    p.in_channels = p.groups * (!many && random.one_in(3) ? size() : 1);
+    p.out_channels = p.groups * (!many && random.one_in(3) ? size() : 1);
+    p.mode = random.one_in(2) ? Mode::zeros : Mode::replicate;
+    p.channels_last = random.one_in(2);
+    p.storage = static_cast<Storage>(random.in(0, 2));
+    for (int a = 0; a < 3; ++a) {
+      p.x_size[a] = p.y_size[a] = p.kernel[a] = p.stride[a] = p.dilation[a] = 1;
+      if (a < 3 - rank) continue;
+      p.x_size[a] = size();
+      if (random.one_in(2)) p.kernel[a] = random.one_in(3) ? size() : 3;
+      if (random.one_in(3)) p.stride[a] = size();
+      if (random.one_in(3)) p.dilation[a] = size();
+      if (random.one_in(2)) p.low[a] = random.one_in(4) ? -size() : size();
+      if (random.one_in(2)) p.high[a] = random.one_in(4) ? -size() : size();
+      if (p.kernel[a] > 1 && p.dilation[a] > (INT64_MAX >> 2) / p.kernel[a]) p.dilation[a] = 1;
+      const int64_t room = p.x_size[a] + p.low[a] + p.high[a] - p.dilation[a] * (p.kernel[a] - 1) - 1;
+      p.y_size[a] = room < 0 ? 1 : room / p.stride[a] + 1;
+    }
+    for (const Op op : {Op::output, Op::input, Op::weight}) {
+      Problem problem;
+      Work work;
+      const bool taken = parsed_numbers(op, rank, numbers_of(p, rank), &problem, &work).empty();
+      ++(taken ? planned : refused);
+      if (taken && scratch_bytes(op, problem) < 0) return false;
+    }
+  }
+  return planned > 1000 && refused > 1000;
+}
+
+// Which of the ops take a problem, as their initials, and what the others say.
+std::string takers(const Problem& p, const std::string& words) {
+  std::string taken;
+  for (const Op op : {Op::output, Op::input, Op::weight}) {
+    Problem problem;
+    Work work;
+    const std::string refusal = parsed_numbers(op, 3, numbers_of(p, 3), &problem, &work);
+    if (refusal.empty()) {
+      taken += op_name(static_cast<int64_t>(op))[0];
+    } else if (refusal.find(words) == std::string::npos) {
+      return refusal;
+    }
+  }
+  return taken;
+}
+
+bool the_largest_sizes_are_known() {
+  constexpr int64_t kMost = INT32_MAX;
+  auto problem = [](auto change) {
+    Problem p{1, 1, 1, 1, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {}, {}, {1, 1, 1}, Mode::zeros, true, {}, false};
+    change(p);
+    return p;
+  };
+  const struct {
+    const char *taken, *words;
+    Problem p;
+  } cases[] = {
+      // Positions of all images together are counted with 64 bits, those along an axis with 32.
+      {"oiw", "", problem([](Problem& p) {
+         p.batch = 2;
+         for (int a : {1, 2}) p.x_size[a] = p.y_size[a] = 32768;
+       })},
+      {"oiw", "", problem([](Problem& p) { p.x_size[2] = p.y_size[2] = kMost; })},
+      {"", "an axis of 2147483648 positions", problem([](Problem& p) { p.x_size[2] = p.y_size[2] = kMost + 1; })},
+      {"", "a stride of 2147483648", problem([](Problem& p) { p.stride[2] = kMost + 1; })},
+      {"ow", "for the gradient of the input", problem([](Problem& p) { p.stride[2] = kMost; })},
+      {"", "is too large", problem([](Problem& p) {
+         for (int a : {1, 2}) p.x_size[a] = p.kernel[a] = 1 << 25;
+       })},
+      {"", "2147483648 channels", problem([](Problem& p) { p.in_channels = kMost + 1; })},
+      // The transpose sees as many zeros as the kernel is long on both sides.
+      {"oiw", "", problem([](Problem& p) { p.x_size[2] = kMost - 2, p.kernel[2] = 3, p.y_size[2] = kMost - 4; })},
+      {"", "what the kernel reaches",
+       problem([](Problem& p) { p.x_size[2] = kMost - 1, p.kernel[2] = 3, p.y_size[2] = kMost - 3; })},
+      {"", "what the kernel reaches",
+       problem([](Problem& p) { p.x_size[2] = kMost, p.low[2] = -kMost, p.high[2] = kMost, p.y_size[2] = kMost; })},
+      // Two taps far apart along two axes: nine numbers, and what lies between them.
+      {"", "a kernel that spans", problem([](Problem& p) {
+         for (int a : {1, 2}) p.kernel[a] = 2, p.dilation[a] = p.low[a] = 1 << 16;
+       })},
+      {"", "an image of", problem([](Problem& p) {
+         for (int a : {1, 2}) p.kernel[a] = 2, p.dilation[a] = p.low[a] = 1 << 29;
+       })},
+  };
+  bool right = true;
+  for (const auto& [taken, words, p] : cases) {
+    const std::string found = takers(p, words);
+    if (found == taken) continue;
+    std::printf("taken by '%s' where '%s' should: %s\n", found.c_str(), taken, text(p).c_str());
+    right = false;
+  }
+  return right;
+}
+
+// --------------------------------------------------------------------------------------------------------------------
+
+struct Options {
+  int64_t problems = kProblems, work = kWork, seed = 0;
+
+  // False where the arguments are not those of the header above.
+  bool parse(int count, char** arguments) {
+    for (int i = 1; i < count; i += 2) {
+      const std::string name = arguments[i];
+      int64_t* const value = name == "--problems" ? &problems
+                             : name == "--work"   ? &work
+                             : name == "--seed"   ? &seed
+                                                  : nullptr;
+      if (value == nullptr || i + 1 == count) return false;
+      *value = std::strtoll(arguments[i + 1], nullptr, 10);
+    }
+    return true;
+  }
+};
+
 }  // namespace
 
+#if defined(__linux__)
+// In place of the system's: what would be asked of it is counted.
+extern "C" int sched_setaffinity(pid_t, size_t, const cpu_set_t*) noexcept {
+  ++moved;
+  return 0;
+}
+#endif
+
 int main(int count, char** arguments) {
-  const int problems = count > 1 ? std::atoi(arguments[1]) : kProblems;
-  const uint64_t seed = count > 2 ? std::strtoull(arguments[2], nullptr, 10) : 0;
-  std::atomic<int> failures{ends_in_a_busy_pool() ? 0 : 1};
+  Options options;
+  if (!options.parse(count, arguments)) {
+    std::printf("usage: %s [--problems N] [--work N] [--seed N]\n", arguments[0]);
+    return 2;
+  }
+  int failures = 0;
+  Random random(options.seed);
+  auto expect = [&](const char* what, bool right) {
+    if (!right) std::printf("failed: %s\n", what), ++failures;
+  };
+  expect("ends in a busy pool", ends_in_a_busy_pool());
+  expect("a job may throw", a_job_may_throw());
+  expect("an exception stops the jobs", an_exception_stops_the_jobs());
+  expect("a pool may fail", a_pool_may_fail());
+  expect("hints are given where they may be", hints_are_given_where_they_may_be());
+  expect("a list of any length is answered", a_list_of_any_length_is_answered(random));
+  expect("any size is planned or refused", any_size_is_planned_or_refused(random));
+  expect("the largest sizes are known", the_largest_sizes_are_known());
+
+  std::atomic<int64_t> wrong{0};
   {
     Pool pool(kThreads - 1);
     auto caller = [&](int which) {
-      Random random(seed + 1000 * which);
-      for (int i = 0; i < problems; ++i) {
-        const Problem p = random_problem(random);
-        for (int j = 0; j < kIsaCount; ++j) {
-          if (!kIsas[j].supported()) continue;
-          Helped threads(random.in(1, kThreads), [&pool](std::function<void()> f) { pool.schedule(std::move(f)); });
-          if (!right(p, kIsas[j], random, &threads)) ++failures;
-        }
+      Random random(options.seed + 1000 * which);
+      for (int64_t i = 0; i < options.problems; ++i) {
+        if (!right(random_problem(random, options.work), random, pool)) ++wrong;
       }
     };
     std::vector<std::thread> callers;
     for (int i = 0; i < kCallers; ++i) callers.emplace_back(caller, i);
     for (std::thread& thread : callers) thread.join();
   }
-  std::printf("%d callers, %d problems each: %d failures\n", kCallers, problems, failures.load());
-  return failures.load() != 0;
+  std::string isas;
+  for (int i = 0; i < kIsaCount; ++i) {
+    if (kIsas[i].supported()) isas += (isas.empty() ? "" : ", ") + std::string(kIsas[i].name);
+  }
+  std::printf("%lld problems (%d threads, seed %lld), each for 3 ops on %s: %lld wrong; %d other checks failed\n",
+              static_cast<long long>(options.problems * kCallers), kCallers, static_cast<long long>(options.seed),
+              isas.c_str(), static_cast<long long>(wrong.load()), failures);
+  return wrong != 0 || failures != 0;
 }
