@@ -147,7 +147,7 @@ def test_linear_general_with_several_axes_flattens_them(rngs):
     x = normal(2, 2, 3)
     close(ours(x), theirs(torch.from_numpy(x)))
     assert {n: a.shape for n, a in state_dict(ours).items()} == {"weight": (20, 6), "bias": (20,)}
-    with pytest.raises(ValueError, match="batch_axis, which no layer of PyTorch is"):
+    with pytest.raises(ValueError, match="batch_axis, for which PyTorch has no layer"):
         state_dict(nnx.LinearGeneral(3, 4, batch_axis={0: 2}, rngs=rngs))
 
 
@@ -293,7 +293,7 @@ def test_shared_weights(rngs):
     assert load_state_dict(ours, few).ok
     assert float(ours.third.weight[...].max()) == 8
     differing = dict(new, **{"third.weight": new["third.weight"] + 1})
-    with pytest.raises(ValueError, match=r"third.weight: differs from first.weight, with which the module shares"):
+    with pytest.raises(ValueError, match=r"third.weight: differs from first.weight, which is the same array"):
         load_state_dict(ours, differing)
     assert float(ours.third.weight[...].max()) == 8
     assert load_state_dict(ours, {"first.bias": new["first.bias"]}, strict=False).missing == (
@@ -431,7 +431,7 @@ except ImportError as error:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [
         "loaded 2 arrays",
-        "files of safetensors need the package of that name: pip install 'jaxconv[interop]'",
+        'a .safetensors file needs the package safetensors, which is not installed: pip install "jaxconv[interop]"',
     ]
 
 
@@ -461,7 +461,7 @@ unexpected (2):
     more
 mismatched (2):
     2.weight: shape (3, 2) in the state dict, (2, 3) in the module
-    2.bias: int64 in the state dict, float32 in the module; cast it if that is what it means
+    2.bias: int64 in the state dict, float32 in the module; cast it if that is intended
 rename= maps its names to those of the module; strict=False loads what fits"""
     unchanged(wrong, ValueError, f"^{re.escape(text)}$")
 
@@ -557,7 +557,7 @@ HOSTILE = {
 def test_a_hostile_safetensors_file(name, tmp_path):
     path = tmp_path / "hostile.safetensors"
     path.write_bytes(HOSTILE[name])
-    unchanged(path, ValueError, rf"{re.escape(str(path))} is not a sound safetensors file \(.+\); it may be cut short")
+    unchanged(path, ValueError, rf"{re.escape(str(path))} is not a valid safetensors file \(.+\); it may be cut short")
 
 
 def test_a_truncated_file_at_every_length(tmp_path):
@@ -567,7 +567,7 @@ def test_a_truncated_file_at_every_length(tmp_path):
     before = state_dict(ours)
     for length in range(1, len(whole), 13):
         path.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match="not a sound safetensors file"):
+        with pytest.raises(ValueError, match="not a valid safetensors file"):
             load_state_dict(ours, path)
     assert all((state_dict(ours)[n] == a).all() for n, a in before.items())
 
@@ -586,13 +586,13 @@ def test_an_empty_file_a_directory_and_none_at_all(suffix, tmp_path):
 def test_an_npz_with_a_pickle_inside_a_broken_one_and_another_ending(tmp_path):
     path = tmp_path / "a.npz"
     np.savez(path, **{"2.bias": np.array([{}, {}])})
-    unchanged(path, ValueError, r"not a sound \.npz file of plain arrays \(.*allow_pickle")
+    unchanged(path, ValueError, r"not a valid \.npz file of plain arrays \(.*allow_pickle")
     np.savez(path, **good())
     path.write_bytes(path.read_bytes()[:-40])
-    unchanged(path, ValueError, r"not a sound \.npz file of plain arrays")
+    unchanged(path, ValueError, r"not a valid \.npz file of plain arrays")
     with path.open("wb") as file:
         np.save(file, np.ones(3))
-    unchanged(path, ValueError, r"not a sound \.npz file of plain arrays")
+    unchanged(path, ValueError, r"not a valid \.npz file of plain arrays")
     unchanged(tmp_path / "a.h5", ValueError, r"must be the path of a \.safetensors or \.npz file, got '.*a\.h5'")
 
 
