@@ -33,6 +33,21 @@ def filler(mode: str, beyond: int, size: Size, *, at_start: bool) -> Size:
     return mirrored if at_start else size - 1 - mirrored
 
 
+def source_index(mode: str, position: int, size: int, pads: tuple[int, int]) -> int | None:
+    """The position of an image of `size` that fills `position` of the padded image; None where a constant does.
+
+    Both are counted from the image's first position, which negative pads crop. Circular padding wraps what cropping
+    leaves; the other modes read the image as it was.
+    """
+    first, end = (max(-pads[0], 0), size + min(pads[1], 0)) if mode == "circular" else (0, size)
+    if first <= position < end:
+        return position
+    if mode == "zeros":
+        return None
+    at_start = position < first
+    return first + filler(mode, first - 1 - position if at_start else position - end, end - first, at_start=at_start)
+
+
 def parse_padding(padding: object, rank: int) -> str | tuple[int, ...] | Pads:
     """`padding` in one of three forms: a known name, one int per axis, or one (low, high) pair per axis."""
     if isinstance(padding, str):

@@ -23,9 +23,8 @@ ROWS = {
     "_layers/": (5, 1),  # take their initial distributions from there
     "nnx/": (6, 0),
     "linen/": (6, 0),
-    "interop.py": (7, 0),
-    "_picture.py": (7, 0),
-    "_explain.py": (7, 1),  # shows the pictures
+    "interop/": (7, 0),
+    "_explain/": (7, 0),
     "spatial.py": (7, 0),
     "__main__.py": (8, 0),
 }
