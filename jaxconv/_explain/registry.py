@@ -1,4 +1,4 @@
-"""`explain`, and the table of what explains which kind of layer."""
+"""`explain`, and the table that names the function for each kind of layer."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,14 +19,14 @@ def explain(layer: Any, input_shape: Sequence[int]) -> Explanation:
 
     Args:
         layer: a layer of `jaxconv.nnx` or `jaxconv.linen`, or its text, which is a call with literal arguments, such
-            as `"Conv2d(16, 33, 3, stride=2)"`; prefixes such as `torch.nn.` and the argument `rngs` are passed over.
+            as `"Conv2d(16, 33, 3, stride=2)"`; prefixes such as `torch.nn.` and the argument `rngs` are ignored.
         input_shape: the shape of the input, batched or not.
 
     Returns:
         An `Explanation`, to be printed, or taken as a dictionary or as a picture.
 
     Raises:
-        TypeError: `layer` is no layer, or an argument is of a wrong kind.
+        TypeError: `layer` is not a layer, or an argument is of a wrong kind.
         ValueError: the text names no layer of ours, or the layer cannot take such an input: the layer's own error.
 
     Example:

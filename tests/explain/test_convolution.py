@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
-from explained import EXAMPLE, EXAMPLE_SHAPE, called, of_convolutions
+from explained import EXAMPLE, EXAMPLE_SHAPE, called, explained, of_convolutions
 
 import jaxconv
 from jaxconv._explain import convolution
@@ -18,7 +18,7 @@ from jaxconv._spec.convolution import ConvSpec
 
 @of_convolutions
 def test_multiply_accumulates_are_as_many_as_loops_count(text, shape):
-    explanation = jaxconv.explain(text, shape)
+    explanation = explained(text, shape)
     weight, *_ = (p.shape for p in explanation.parameters)
     places = math.prod(a.size if explanation.writes else a.output_size for a in explanation.axes)
     count = 0
@@ -46,7 +46,7 @@ def test_multiply_accumulates_are_as_many_as_loops_count(text, shape):
 
 @of_convolutions
 def test_parameters_and_bytes_are_those_of_the_layer(text, shape):
-    explanation = jaxconv.explain(text, shape)
+    explanation = explained(text, shape)
     layer, output = called(text, shape)  # a lazy layer has its parameters then
     parameters = {name: getattr(layer, name) for name in ("weight", "bias")}
     counts = {name: math.prod(p.shape) for name, p in parameters.items() if p is not None}

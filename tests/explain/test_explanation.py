@@ -5,7 +5,7 @@ import math
 import re
 
 import pytest
-from explained import LAYERS, called, of_layers
+from explained import LAYERS, called, explained, of_layers
 
 import jaxconv
 import jaxconv.nnx
@@ -17,14 +17,14 @@ def test_all_layers_are_tried():
 
 @of_layers
 def test_the_output_shape_is_what_the_layer_gives(text, shape):
-    explanation = jaxconv.explain(text, shape)
+    explanation = explained(text, shape)
     assert explanation.output_shape == called(text, shape)[1]
     assert explanation.input_shape == shape
 
 
 @of_layers
 def test_the_arithmetic_is_right_as_it_stands(text, shape):
-    explanation = jaxconv.explain(text, shape)
+    explanation = explained(text, shape)
     sizes = dict(zip(explanation.layout, explanation.output_shape, strict=False))
     assert explanation.arithmetic
     for name, line in explanation.arithmetic:
@@ -91,7 +91,7 @@ def test_the_text_says(text, shape, lines):
 
 @of_layers
 def test_the_text_is_plain_and_fits(text, shape):
-    said = str(jaxconv.explain(text, shape))
+    said = str(explained(text, shape))
     assert said.isascii()
     assert said.replace("\n", "").isprintable()
     assert max(map(len, said.splitlines())) <= 100
@@ -100,7 +100,7 @@ def test_the_text_is_plain_and_fits(text, shape):
 
 @of_layers
 def test_the_dictionary_is_json(text, shape):
-    explanation = jaxconv.explain(text, shape)
+    explanation = explained(text, shape)
     given = explanation.as_dict()
     assert json.loads(json.dumps(given)) == given
     assert tuple(given["output_shape"]) == explanation.output_shape

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from explained import EXAMPLE, EXAMPLE_SHAPE, called, made, of_layers
+from explained import EXAMPLE, EXAMPLE_SHAPE, called, explained, made, of_layers
 from flax import nnx
 
 import jaxconv
@@ -13,7 +13,7 @@ import jaxconv.nnx
 
 @of_layers
 def test_a_layer_of_either_shell_and_its_text_are_explained_alike(text, shape):
-    explanation = jaxconv.explain(text, shape)
+    explanation = explained(text, shape)
     layer = made(text)
     assert jaxconv.explain(layer, shape) == explanation
     if "Lazy" in text:  # its own text names no channels

@@ -1,9 +1,12 @@
 """The layers that explanations are tried on, by their texts, with the shapes of their inputs."""
 
+import functools
+
 import jax.numpy as jnp
 import pytest
 from flax import nnx
 
+import jaxconv
 import jaxconv.linen
 import jaxconv.nnx
 
@@ -78,6 +81,13 @@ def made(text, shell=jaxconv.nnx):
     return _made(text, shell) if shell is jaxconv.linen else nnx.eval_shape(lambda: _made(text, shell))
 
 
+@functools.cache
+def explained(text, shape):
+    """The explanation of a layer by its text, made once for all tests that read it."""
+    return jaxconv.explain(text, shape)
+
+
+@functools.cache
 def called(text, shape):
     """The layer after a call, and the shape of its output; nothing is compiled."""
 

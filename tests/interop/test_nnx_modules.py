@@ -1,0 +1,124 @@
+"""Whole modules of NNX: names, shared arrays, and where a loaded array lies."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from flax import nnx
+from torch import nn
+from weights import good, module, randomised, there_and_back
+
+from jaxconv.interop import (
+    load_state_dict,
+    state_dict,
+)
+from jaxconv.nnx import Conv2d, LazyConv2d
+
+
+class TorchNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+        self.blocks = nn.ModuleList([nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU()) for _ in range(11)])
+        self.heads = nn.ModuleDict({"a": nn.Linear(4, 2)})
+        self.scale = nn.Parameter(torch.randn(4))
+        self.register_buffer("mask", torch.arange(4))
+
+
+class Net(nnx.Module):
+    def __init__(self, rngs):
+        self.stem = nnx.Sequential(Conv2d(3, 4, 3, rngs=rngs), nnx.BatchNorm(4, axis=1, rngs=rngs), nnx.relu)
+        self.blocks = nnx.List([nnx.Sequential(Conv2d(4, 4, 1, rngs=rngs), nnx.relu) for _ in range(11)])
+        self.heads = nnx.Dict(a=nnx.Linear(4, 2, rngs=rngs))
+        self.scale = nnx.Param(jnp.ones(4))
+        self.mask = nnx.Variable(jnp.zeros(4, jnp.int32))
+        self.drop = nnx.Dropout(0.5, rngs=rngs)
+        self.above = nnx.data([self])
+
+
+def test_names_are_those_of_pytorch(rngs):
+    theirs = randomised(TorchNet())
+    theirs.mask = theirs.mask.int()
+    back = there_and_back(theirs, Net(rngs))
+    assert "blocks.10.0.weight" in back
+    assert back["stem.1.num_batches_tracked"] == 3
+
+
+class Tied(nnx.Module):
+    def __init__(self, rngs):
+        self.first = Conv2d(2, 2, 1, rngs=rngs)
+        self.second = self.first
+        self.third = Conv2d(2, 2, 1, rngs=rngs)
+        self.third.weight = self.first.weight
+
+
+def test_shared_weights(rngs):
+    ours = Tied(rngs)
+    whole = state_dict(ours)
+    assert set(whole) == {f"{n}.{p}" for n in ("first", "second", "third") for p in ("weight", "bias")}
+    new = {name: np.full_like(array, 7) for name, array in whole.items()}
+    assert load_state_dict(ours, new).ok
+    assert ours.third.weight is ours.first.weight
+    # One name is enough for what is one array here, as in files that hold no array twice.
+    few = {name: array + 1 for name, array in new.items() if name in ("second.weight", "second.bias", "third.bias")}
+    assert load_state_dict(ours, few).ok
+    assert float(ours.third.weight[...].max()) == 8
+    differing = dict(new, **{"third.weight": new["third.weight"] + 1})
+    with pytest.raises(ValueError, match=r"third.weight: differs from first.weight, which is the same array"):
+        load_state_dict(ours, differing)
+    assert float(ours.third.weight[...].max()) == 8
+    assert load_state_dict(ours, {"first.bias": new["first.bias"]}, strict=False).missing == (
+        "first.weight",
+        "second.weight",
+        "third.weight",
+        "third.bias",
+    )
+
+
+def test_a_module_of_shapes_alone_is_filled():
+    ours = nnx.eval_shape(module)
+    with pytest.raises(ValueError, match="shapes and no values: load a state dict"):
+        state_dict(ours)
+    assert load_state_dict(ours, good()).ok
+    assert float(ours.layers[0].weight[...].sum()) == 27.0
+
+
+def test_a_loaded_array_lies_where_the_old_one_lay():
+    ours = module()
+    device = jax.devices()[3]
+    ours.layers[0].weight.set_value(jax.device_put(ours.layers[0].weight[...], device))
+    load_state_dict(ours, good())
+    assert ours.layers[0].weight[...].devices() == {device}
+
+
+def test_nothing_is_shared_with_what_was_given_or_handed_out():
+    tensors = {name: torch.from_numpy(array) for name, array in good().items()}
+    ours = module()
+    load_state_dict(ours, tensors)
+    for array in (*tensors.values(), *state_dict(ours).values()):
+        array[:] = 9
+    assert all((array == 0.5).all() for array in state_dict(ours).values())
+
+
+def test_another_checkpoint_needs_no_other_compilation():
+    ours, traces = nnx.BatchNorm(2, use_running_average=True, rngs=nnx.Rngs(0)), []
+
+    @nnx.jit
+    def run(model, x):
+        traces.append(1)
+        return model(x)
+
+    data = state_dict(ours)
+    for count in (3, 4):
+        load_state_dict(ours, data | {"num_batches_tracked": np.array(count)})
+        run(ours, jnp.ones((1, 2)))
+        assert state_dict(ours)["num_batches_tracked"] == count
+    assert len(traces) == 1
+
+
+def test_layers_that_cannot_be(rngs):
+    with pytest.raises(ValueError, match="0 is a LazyConv2d that has not found its in_channels; call the model once"):
+        load_state_dict(nnx.Sequential(LazyConv2d(3, 3, rngs=rngs)), {})
+    with pytest.raises(ValueError, match=r"Flax's ConvTranspose, whose kernel is not converted; use jaxconv\.nnx"):
+        state_dict(nnx.ConvTranspose(2, 2, (3,), rngs=rngs))
