@@ -13,6 +13,7 @@ from explained import EXAMPLE, EXAMPLE_SHAPE, called, explained, of_convolutions
 import jaxconv
 from jaxconv._explain import convolution
 from jaxconv._explain.explanation import Op
+from jaxconv._lowering.family import Problem
 from jaxconv._spec.convolution import ConvSpec
 
 
@@ -81,21 +82,22 @@ def test_groups_are_described(text, channels, grouping, words):
 @pytest.fixture
 def asked(monkeypatch):
     """What the selection is asked, with an answer that does not change."""
-    questions = []
+    problems = []
 
-    def choose(op, spec, x_shape, w_shape, dtype, platform):
-        questions.append((op, spec, tuple(x_shape), tuple(w_shape), dtype, platform))
+    def choose(problem):
+        problems.append(problem)
         return "xla", "it is a test"
 
     monkeypatch.setattr(convolution, "choose", choose)
-    return questions
+    return problems
 
 
 def test_a_convolution_asks_for_its_three_ops(asked):
     explanation = jaxconv.explain("Conv2d(4, 6, 3, stride=2, padding=1)", (2, 4, 7, 9))
     spec = ConvSpec((2, 2), ((1, 1), (1, 1)), (1, 1))
-    facts = (spec, (2, 4, 7, 9), (6, 4, 3, 3), jnp.dtype("float32"), jax.default_backend())
-    assert asked == [(op, *facts) for op in ("output", "input", "weight")]
+    facts = (spec, (2, 4, 7, 9), (6, 4, 3, 3), (2, 6, 4, 5), jnp.dtype("float32"))
+    platform = jax.default_backend()
+    assert asked == [Problem(op, *facts, platform=platform) for op in ("output", "input", "weight")]
     assert [(op.name, op.computes) for op in explanation.ops] == [
         ("output", "the output"),
         ("input", "the gradient of the input"),
@@ -108,8 +110,9 @@ def test_a_transposed_convolution_asks_for_those_of_the_convolution_that_it_tran
     explanation = jaxconv.explain(text, (4, 5, 6))
     spec = ConvSpec((2, 2), ((1, 0), (1, 0)), (1, 1))
     assert explanation.output_shape == (6, 10, 12)
-    facts = (spec, (1, 6, 10, 12), (4, 6, 3, 3), jnp.dtype("bfloat16"), jax.default_backend())
-    assert asked == [(op, *facts) for op in ("input", "output", "weight")]
+    facts = (spec, (1, 6, 10, 12), (4, 6, 3, 3), (1, 4, 5, 6), jnp.dtype("bfloat16"))
+    platform = jax.default_backend()
+    assert asked == [Problem(op, *facts, platform=platform) for op in ("input", "output", "weight")]
     assert explanation.ops[0] == Op("input", "the output", "xla", "it is a test")
 
 
