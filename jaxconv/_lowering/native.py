@@ -42,11 +42,11 @@ def cannot(problem: Problem) -> str | None:
             "it is not known here how devices share it, as within a shard_map that divides along some axes of its "
             "mesh only"
         )
-    if not is_static(problem.x_shape):
+    if not is_static(problem.x_shape, problem.w_shape, problem.y_shape):
         return "native is called with sizes in numbers, and the image has a symbolic size"
     if problem.spec.rank > 3:
         return f"native takes up to three spatial axes, and the image has shape {problem.x_shape}"
-    return None
+    return _native.refusal(problem.op, problem.spec.rank, _numbers(problem))
 
 
 def output(problem: Problem, x: jax.Array, w: jax.Array, b: jax.Array | None = None) -> jax.Array:
@@ -72,23 +72,40 @@ def _run(problem: Problem, *arrays: jax.Array) -> list[jax.Array]:
 
 def _call(problem: Problem, *arrays: jax.Array) -> list[jax.Array]:
     """The op's results from one call of the library."""
-    op, spec = problem.op, problem.spec
-    # Where padding repeats pixels, what it received is added to them in a second step: not in 16 bits.
-    through = wide(problem.dtype) if op == "input" and spec.padding_mode != "zeros" else problem.dtype
-    low, high = zip(*spec.pads, strict=True)
-    per_axis = {"strides": spec.strides, "low": low, "high": high, "dilations": spec.dilations}
-    numbers = {
-        "groups": spec.groups,
-        "mode": PADDING_MODES.index(spec.padding_mode),
-        "channels_last": int(spec.data_format == "channels_last"),
-    }
-    shapes = (problem.x_shape, problem.w_shape, problem.y_shape)
-    listed = [n for values in (*shapes, *per_axis.values()) for n in values]
-    storage = _native.STORAGES.index(str(through))
-    scratch = _native.scratch_bytes(op, spec.rank, [*listed, *numbers.values(), storage, int(problem.bias)])
-    like = [jax.ShapeDtypeStruct(problem.shape(array), through) for array in problem.results]
-    attributes = {name: np.asarray(values, np.int64) for name, values in per_axis.items()}
-    attributes |= {name: np.int64(value) for name, value in numbers.items()}
-    call = jax.ffi.ffi_call(_native.target(op), (*like, jax.ShapeDtypeStruct((scratch,), jnp.uint8)))
+    through = _storage(problem)
+    scratch = _native.scratch_bytes(problem.op, problem.spec.rank, _numbers(problem))
+    results = [jax.ShapeDtypeStruct(problem.shape(array), through) for array in problem.results]
+    attributes = {name: np.asarray(values, np.int64) for name, values in _per_axis(problem).items()}
+    attributes |= {name: np.int64(value) for name, value in _scalars(problem).items()}
+    call = jax.ffi.ffi_call(_native.target(problem.op), (*results, jax.ShapeDtypeStruct((scratch,), jnp.uint8)))
     *found, _ = call(*(a.astype(through) for a in arrays), **attributes)
     return [a.astype(problem.dtype) for a in found]
+
+
+def _storage(problem: Problem) -> np.dtype:
+    """The dtype of the arrays of a call."""
+    # Where padding repeats pixels, what it received is added to them in a second step: not in 16 bits.
+    repeats = problem.op == "input" and problem.spec.padding_mode != "zeros"
+    return jnp.dtype(wide(problem.dtype)) if repeats else problem.dtype
+
+
+def _per_axis(problem: Problem) -> dict[str, tuple[int, ...]]:
+    """The attributes of a call that have one number per spatial axis."""
+    low, high = zip(*problem.spec.pads, strict=True)
+    return {"strides": problem.spec.strides, "low": low, "high": high, "dilations": problem.spec.dilations}
+
+
+def _scalars(problem: Problem) -> dict[str, int]:
+    """The other attributes of a call."""
+    return {
+        "groups": problem.spec.groups,
+        "mode": PADDING_MODES.index(problem.spec.padding_mode),
+        "channels_last": int(problem.spec.data_format == "channels_last"),
+    }
+
+
+def _numbers(problem: Problem) -> list[int]:
+    """A call in numbers, as `_native.scratch_bytes` has them."""
+    lists = (problem.x_shape, problem.w_shape, problem.y_shape, *_per_axis(problem).values())
+    storage = _native.STORAGES.index(str(_storage(problem)))
+    return [*(n for values in lists for n in values), *_scalars(problem).values(), storage, int(problem.bias)]

@@ -16,15 +16,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array
-from jaxtyping import Num
 
 from jaxconv import _trilinear
 from jaxconv._arrays import as_array, batched
 from jaxconv._lowering import padding, select
 from jaxconv._lowering.common import add_bias
 from jaxconv._lowering.family import make_problem
-from jaxconv._ops.documents import images, kernels, public
+from jaxconv._ops.documents import BIAS, images, kernels, public
 from jaxconv._spec.arguments import IntOrInts, check_dtypes, one_of, parse_shape
 from jaxconv._spec.convolution import (
     Arguments,
@@ -92,7 +90,7 @@ def _make_conv(rank: int, example: str):
     annotations = {
         "input": images(rank),
         "weight": kernels(rank, "O", "I"),
-        "bias": Num[Array, "O"] | None,
+        "bias": BIAS,
         "return": images(rank, "O", "_out"),
     }
 
@@ -194,7 +192,7 @@ def _make_conv_transpose(rank: int, example: str):
     annotations = {
         "input": images(rank),
         "weight": kernels(rank, "C", "O_per_group"),
-        "bias": Num[Array, "O"] | None,
+        "bias": BIAS,
         "return": images(rank, "O", "_out"),
     }
 

@@ -19,6 +19,10 @@ RAISES = """\
         ValueError: an invalid argument or shape; the message names it, its value and a fix."""
 
 
+_BIAS: Any = Num[Array, "O"]
+BIAS = _BIAS | None
+
+
 def images(rank: int, channels: str = "C", after: str = "") -> Any:
     """The annotation of images in either data format, batched or not; `after` is put after the letters of sizes."""
     axes = " ".join(f"{axis}{after}" for axis in AXES[rank])

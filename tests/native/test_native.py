@@ -637,6 +637,25 @@ def test_what_it_cannot_serve_is_said(words, arguments):
     assert select.choose(replace(PROBLEM, **arguments))[0] != "native"
 
 
+def test_a_size_beyond_the_kernels_goes_to_another_algorithm():
+    x, w = jnp.arange(1.0, 10.0).reshape(1, 1, 9), jnp.full((1, 1, 1), 2.0)
+
+    def conv(x, w, algorithm="auto"):
+        return jaxconv.conv1d(x, w, stride=2**31, algorithm=algorithm)
+
+    np.testing.assert_array_equal(conv(x, w), [[[2.0]]])
+    dx, dw = jax.grad(lambda x, w: conv(x, w).sum(), (0, 1))(x, w)
+    np.testing.assert_array_equal(dx, [[[2.0] + [0.0] * 8]])
+    np.testing.assert_array_equal(dw, [[[1.0]]])
+    with pytest.raises(
+        ValueError, match="the native kernels refuse the call: a stride of 2147483648 on spatial axis 0"
+    ):
+        conv(x, w, "native")
+    # An axis of more positions than 32 bits count, in a program that is lowered and not run.
+    long = jax.ShapeDtypeStruct((1, 1, 2_200_000_000), jnp.float16), jax.ShapeDtypeStruct((1, 1, 1), jnp.float16)
+    assert "jaxconv_" not in jax.jit(lambda x, w: jaxconv.conv1d(x, w)).lower(*long).as_text()
+
+
 def test_what_is_not_known_yet_speaks_for_it():
     assert native.cannot(replace(PROBLEM, platform=NOT_KNOWN, devices=NOT_KNOWN)) is None
 
