@@ -1,1 +1,1 @@
-"""Layers without a framework: what their arguments mean, their parameters, their call."""
+"""Layers without a framework, a file a topic; the shells `jaxconv.nnx` and `jaxconv.linen` make modules of them."""

@@ -1,0 +1,98 @@
+"""Pooling layers without a framework."""
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
+
+import jax
+
+from jaxconv import functional
+from jaxconv._layers.plain import Plain
+from jaxconv._spec.arguments import IntOrInts, per_axis
+
+_MAX_POOL = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
+_AVG_POOL = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}
+_ADAPTIVE = {1: functional.adaptive_avg_pool1d, 2: functional.adaptive_avg_pool2d, 3: functional.adaptive_avg_pool3d}
+
+
+@dataclass(repr=False, eq=False)
+class MaxPool(Plain):
+    """The maximum of each window."""
+
+    rank: ClassVar[int]
+
+    kernel_size: IntOrInts
+    stride: IntOrInts | None = None
+    padding: IntOrInts = 0
+    dilation: IntOrInts = 1
+    return_indices: bool = False
+    ceil_mode: bool = False
+    _: KW_ONLY
+    data_format: str = "channels_first"
+
+    def parse(self) -> None:
+        if self.return_indices:
+            # The argument is there so that PyTorch's positional arguments mean the same here.
+            raise ValueError("return_indices=True is not supported; leave it out: the gradient needs no indices")
+        self._set("stride", self.kernel_size if self.stride is None else self.stride)
+
+    def compute(self, x: jax.Array) -> jax.Array:
+        arguments = (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        return _MAX_POOL[self.rank](x, *arguments, data_format=self.data_format)
+
+    def extra_repr(self) -> str:
+        return self._named("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+
+
+@dataclass(repr=False, eq=False)
+class AvgPool(Plain):
+    """The mean of each window; in one dimension PyTorch has no `divisor_override`."""
+
+    rank: ClassVar[int]
+
+    kernel_size: IntOrInts
+    stride: IntOrInts | None = None
+    padding: IntOrInts = 0
+    ceil_mode: bool = False
+    count_include_pad: bool = True
+    _: KW_ONLY
+    data_format: str = "channels_first"
+
+    def parse(self) -> None:
+        self._set("stride", self.kernel_size if self.stride is None else self.stride)
+        if self.rank == 1:  # as PyTorch keeps them, in this one layer
+            for name in ("kernel_size", "stride", "padding"):
+                self._set(name, per_axis(name, getattr(self, name), 1))
+
+    def compute(self, x: jax.Array) -> jax.Array:
+        arguments = [self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad]
+        if self.rank > 1:
+            arguments.append(getattr(self, "divisor_override", None))
+        return _AVG_POOL[self.rank](x, *arguments, data_format=self.data_format)
+
+    def extra_repr(self) -> str:
+        return self._named("kernel_size", "stride", "padding")
+
+
+@dataclass(repr=False, eq=False)
+class AvgPoolWithDivisor(AvgPool):
+    """The mean of each window, or its sum divided by `divisor_override`."""
+
+    divisor_override: int | None = None
+
+
+@dataclass(repr=False, eq=False)
+class AdaptiveAvgPool(Plain):
+    """The means of windows chosen so that the output has a given size."""
+
+    rank: ClassVar[int]
+
+    output_size: int | Sequence[int | None] | None
+    _: KW_ONLY
+    data_format: str = "channels_first"
+
+    def compute(self, x: jax.Array) -> jax.Array:
+        return _ADAPTIVE[self.rank](x, self.output_size, data_format=self.data_format)
+
+    def extra_repr(self) -> str:
+        return self._named("output_size")
