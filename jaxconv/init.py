@@ -1,8 +1,8 @@
 """PyTorch's initial distributions as JAX initialisers: functions of (key, shape, dtype).
 
 Shapes are PyTorch's: (out, in, *kernel_size) for a plain weight and (in, out / groups, *kernel_size) for a transposed
-one. PyTorch takes axis 1 times the kernel's size as fan_in and axis 0 times it as fan_out *for both*, so a transposed
-layer's "fan_in" counts its output channels; so do these functions.
+one. PyTorch, and so these functions, take axis 1 times the kernel's size as fan_in and axis 0 times it as fan_out *for
+both*: the "fan_in" of a transposed layer counts its output channels.
 """
 
 import math
@@ -67,7 +67,10 @@ def kaiming_uniform(a: float = 0, mode: str = "fan_in", nonlinearity: str = "lea
         nonlinearity: as for `calculate_gain`.
 
     Returns:
-        An initialiser of weights of PyTorch's shapes.
+        A JAX initialiser of plain and of transposed weights, real or complex.
+
+    Raises:
+        ValueError: an unknown mode or nonlinearity.
 
     Example:
         >>> import jax
@@ -81,7 +84,10 @@ def kaiming_uniform(a: float = 0, mode: str = "fan_in", nonlinearity: str = "lea
 def kaiming_normal(a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Initializer:
     """Normal with standard deviation gain / sqrt(fan), `torch.nn.init.kaiming_normal_` (He et al., 2015).
 
-    The arguments are those of `kaiming_uniform`.
+    Arguments and errors are those of `kaiming_uniform`.
+
+    Returns:
+        A JAX initialiser of plain and of transposed weights.
 
     Example:
         >>> import jax
@@ -137,11 +143,11 @@ def conv_weight_init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.floa
 
     Args:
         key: a JAX random key.
-        shape: the weight's shape.
-        dtype: its dtype.
+        shape: the weight's shape, (out, in / groups, *kernel_size), or (in, out / groups, *kernel_size) transposed.
+        dtype: its dtype, real or complex.
 
     Returns:
-        The weight.
+        An array of shape `shape`.
 
     Example:
         >>> import jax
@@ -161,11 +167,11 @@ def conv_bias_init(
     Args:
         key: a JAX random key.
         shape: the bias's shape, (out_channels,).
-        dtype: its dtype.
+        dtype: its dtype, real or complex.
         weight_shape: the shape of the layer's weight, which sets the bound.
 
     Returns:
-        The bias.
+        An array of shape `shape`.
 
     Example:
         >>> import jax

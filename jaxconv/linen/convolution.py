@@ -61,7 +61,7 @@ class _Conv(_Convolution):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """The convolution of `x`; shapes and errors as of `jaxconv.conv1d`, `jaxconv.conv2d` and `jaxconv.conv3d`."""
+        """The convolution of `x`; shapes and errors as of `jaxconv.conv1d`, `conv2d` and `conv3d`."""
         return self._apply(x)
 
 
@@ -89,7 +89,7 @@ class _ConvTranspose(_Convolution):
 
     @nn.compact
     def __call__(self, x: jax.Array, output_size: Sequence[int] | None = None) -> jax.Array:
-        """The transposed convolution of `x`; shapes and errors as of `jaxconv.conv_transpose2d`, of each rank."""
+        """The transposed convolution of `x`; shapes and errors as of `jaxconv.conv_transpose1d` to `3d`."""
         return self._apply(x, output_size)
 
 

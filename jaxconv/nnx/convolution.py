@@ -33,7 +33,10 @@ def _sets_up(init: _Init) -> _Init:
 
 
 class _Convolution(_layer.Convolution, nnx.Module):
-    """What all convolution layers share: their attributes, their parameters and their text."""
+    """What all convolution layers share: their attributes, their parameters and their text.
+
+    Each public layer names its `__call__` anew: `nnx.capture` instruments the methods that stand in a class itself.
+    """
 
     weight: Any  # an nnx.Param, or None where in_channels is still to be found
     bias: Any  # an nnx.Param, or None
@@ -102,10 +105,11 @@ class _Conv(_Convolution):
         weight_init: Any = None,
         bias_init: Any = None,
         rngs: nnx.Rngs,
-    ): ...
+    ):
+        """`Conv2d` describes the arguments."""
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """The convolution of `x`; shapes and errors as of `jaxconv.conv1d`, `jaxconv.conv2d` and `jaxconv.conv3d`."""
+        """The convolution of `x`; shapes and errors as of `jaxconv.conv1d`, `conv2d` and `conv3d`."""
         return self._apply(x)
 
 
@@ -135,10 +139,11 @@ class _ConvTranspose(_Convolution):
         weight_init: Any = None,
         bias_init: Any = None,
         rngs: nnx.Rngs,
-    ): ...
+    ):
+        """`ConvTranspose2d` describes the arguments."""
 
     def __call__(self, x: jax.Array, output_size: Sequence[int] | None = None) -> jax.Array:
-        """The transposed convolution of `x`; shapes and errors as of `jaxconv.conv_transpose2d`, of each rank."""
+        """The transposed convolution of `x`; shapes and errors as of `jaxconv.conv_transpose1d` to `3d`."""
         return self._apply(x, output_size)
 
 

@@ -116,7 +116,7 @@ class ConstantPad1d(_layer.ConstantPad, Plain):
 
 
 class ConstantPad2d(_layer.ConstantPad, Plain):
-    """Pads the spatial axes with `value`: `torch.nn.ConstantPad2d`. Shapes and errors as `ZeroPad2d`.
+    """As `ZeroPad2d`, with `value` in place of zeros, of (N, C, H, W): `torch.nn.ConstantPad2d`.
 
     Args:
         padding: an int, or (low, high) amounts of each spatial axis, the last axis first: (left, right, top, bottom).

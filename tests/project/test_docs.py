@@ -68,6 +68,21 @@ def referred_to(name, thing):
     return list(found.values())
 
 
+# What a layer of each number of spatial axes takes.
+AXES = {"1d": "(N, C, L)", "2d": "(N, C, H, W)", "3d": "(N, C, D, H, W)"}
+LAYERS = [(name, thing) for name, thing in DOCUMENTED if name.startswith(("jaxconv.nnx.", "jaxconv.linen."))]
+
+
+def resolves(reference, module):
+    """Whether a name between backticks leads somewhere: to a public name of ours, or to one of PyTorch's."""
+    if not reference.startswith("torch."):
+        return bool({reference, f"{module}.{reference}"} & set(NAMES)) or reference in MODULES
+    found = pytest.importorskip("torch")
+    for part in reference.split(".")[1:]:
+        found = getattr(found, part, None)
+    return found is not None
+
+
 def test_the_public_names_are_found():
     assert {"jaxconv.conv2d", "jaxconv.functional.pad", "jaxconv.nnx.Conv2d", "jaxconv.linen.Conv2d"} <= set(NAMES)
     assert {n.removeprefix("jaxconv.") for n in NAMES if n.count(".") == 1} <= {
@@ -100,6 +115,36 @@ def test_the_arguments_that_are_documented_are_those_of_the_signature(name, thin
         assert arguments(thing) == names
     elif names:
         assert any(set(names) <= set(arguments(t)) for t in referred_to(name, thing))
+
+
+@pytest.mark.parametrize(("name", "thing"), LAYERS, ids=[name for name, _ in LAYERS])
+def test_a_layer_says_what_it_stands_for_its_shapes_its_errors_and_how_it_is_called(name, thing):
+    module, _, short = name.rpartition(".")
+    doc, referred = own_doc(thing), referred_to(name, thing)
+    if module == "jaxconv.linen":
+        # The shells differ in how a layer is called; the rest NNX's class of the same name says.
+        assert f"`jaxconv.nnx.{short}`" in doc
+    else:
+        assert f"`torch.nn.{short}`" in doc
+        assert AXES.get(short[-2:], "(N, C") in doc
+    assert any("Raises" in sections(t) for t in (thing, *referred))
+    of_this_shell = [t for t in (thing, *referred) if t.__module__.startswith(module)]
+    assert any("Example" in sections(t) for t in of_this_shell)
+
+
+@pytest.mark.parametrize(("name", "thing"), LAYERS, ids=[name for name, _ in LAYERS])
+def test_a_reference_leads_somewhere(name, thing):
+    # Names of classes, and what is given with its module.
+    for reference in re.findall(r"`([A-Z]\w+|(?:jaxconv|torch)\.[\w.]+)`", own_doc(thing)):
+        assert resolves(reference, name.rpartition(".")[0]), reference
+
+
+def test_a_reference_that_leads_nowhere_is_seen():
+    assert resolves("Conv3d", "jaxconv.nnx")
+    assert resolves("jaxconv.max_pool2d", "jaxconv.nnx")
+    assert resolves("torch.nn.functional.pad", "jaxconv")
+    for wrong in ("Conv4d", "jaxconv.nnx.Conv4d", "jaxconv.convolve", "torch.nn.Conv4d"):
+        assert not resolves(wrong, "jaxconv.nnx")
 
 
 @pytest.mark.parametrize("name", [n for n, v in NAMES.items() if n.count(".") == 1 and parameters(v)])
