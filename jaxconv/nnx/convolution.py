@@ -23,7 +23,7 @@ def _sets_up(init: _Init) -> _Init:
 
     @functools.wraps(init)
     def __init__(self: _Convolution, *args: Any, **kwargs: Any) -> None:
-        init(self, *args, **kwargs)  # Python's own errors, of arguments that are missing or unknown
+        init(self, *args, **kwargs)  # Python's own error where an argument is missing or unknown
         bound = signature.bind(self, *args, **kwargs)
         bound.apply_defaults()
         _, *arguments = bound.arguments.items()

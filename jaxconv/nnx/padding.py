@@ -1,4 +1,4 @@
-"""Padding layers for Flax NNX: PyTorch's arguments, nothing to learn."""
+"""Padding layers for Flax NNX."""
 
 from jaxconv._layers import padding as _layer
 from jaxconv.nnx.plain import Plain

@@ -13,7 +13,7 @@ import jaxconv.linen
 import jaxconv.nnx
 from jaxconv import functional
 
-# What is tested is what is computed, not how fast.
+# These tests check values, not speed.
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
 

@@ -13,7 +13,7 @@ from layer_cases import HAVE_PARAMETERS, LAYERS, all_layers, images, linen_varia
 import jaxconv.linen
 import jaxconv.nnx
 
-# What is tested is what is computed, not how fast.
+# These tests check values, not speed.
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
 

@@ -122,7 +122,7 @@ def test_a_layer_says_what_it_stands_for_its_shapes_its_errors_and_how_it_is_cal
     module, _, short = name.rpartition(".")
     doc, referred = own_doc(thing), referred_to(name, thing)
     if module == "jaxconv.linen":
-        # The shells differ in how a layer is called; the rest NNX's class of the same name says.
+        # The shells differ in how a layer is called; the NNX class of the same name documents the rest.
         assert f"`jaxconv.nnx.{short}`" in doc
     else:
         assert f"`torch.nn.{short}`" in doc
