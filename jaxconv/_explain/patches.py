@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxconv._explain.common import APART, make_axes, pads_text, plain, windows_text
 from jaxconv._explain.explanation import Explanation
-from jaxconv._layers.convolution import Fold
+from jaxconv._layers.patches import Fold
 from jaxconv._spec.arguments import axis_number
 from jaxconv._spec.convolution import TransposedSpec
 from jaxconv._spec.patches import parse_fold, parse_unfold

@@ -13,7 +13,7 @@ from jaxconv._explain.common import (
     windows_text,
 )
 from jaxconv._explain.explanation import Explanation
-from jaxconv._layers.convolution import MaxPool
+from jaxconv._layers.pooling import MaxPool
 from jaxconv._spec.pooling import Arguments, PoolSpec, adaptive_window, parse_adaptive, parse_pool
 from jaxconv._spec.shapes import split_shape
 

@@ -9,7 +9,9 @@ from jaxconv._explain.padding import explain_pad
 from jaxconv._explain.parser import EXAMPLE, layer_of_text
 from jaxconv._explain.patches import explain_flatten, explain_patches
 from jaxconv._explain.pooling import explain_adaptive_pool, explain_pool
-from jaxconv._layers.convolution import AdaptiveAvgPool, AvgPool, Flatten, Fold, MaxPool, Pad, Unfold
+from jaxconv._layers.padding import Pad
+from jaxconv._layers.patches import Flatten, Fold, Unfold
+from jaxconv._layers.pooling import AdaptiveAvgPool, AvgPool, MaxPool
 from jaxconv._spec.arguments import parse_shape
 from jaxconv._spec.shapes import is_static
 
