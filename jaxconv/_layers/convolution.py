@@ -15,18 +15,9 @@ from jaxconv import functional, init
 from jaxconv._arrays import as_array
 from jaxconv._lowering.select import ALGORITHMS
 from jaxconv._spec.arguments import integer, one_of, per_axis
-from jaxconv._spec.convolution import check_groups, check_output_padding
-from jaxconv._spec.padding import (
-    PADDING_MODES,
-    TRANSPOSED_PADDING_MODES,
-    Pads,
-    check_pads,
-    check_same,
-    parse_padding,
-    parse_transposed_padding,
-    resolve_pads,
-)
-from jaxconv._spec.shapes import DATA_FORMATS, split_shape
+from jaxconv._spec.convolution import Arguments, TransposedArguments, check_groups, check_output_padding
+from jaxconv._spec.padding import Pads, check_pads, check_same, resolve_pads
+from jaxconv._spec.shapes import split_shape
 
 _CONV = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 _CONV_TRANSPOSE = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
@@ -82,18 +73,22 @@ def check(layer: Any) -> ConvArguments:
         ValueError: an invalid argument; the message names it and its value, and suggests a fix.
     """
     rank, transposed = layer.rank, layer.transposed
-    modes = TRANSPOSED_PADDING_MODES if transposed else PADDING_MODES
+    in_channels = None if layer.in_channels is None else integer("in_channels", layer.in_channels, 1)
+    out_channels = integer("out_channels", layer.out_channels, 1)
+    kernel_size = per_axis("kernel_size", layer.kernel_size, rank, 1, one_for_all=False)
+    kind = TransposedArguments if transposed else Arguments
+    given = kind(**{name: getattr(layer, name) for name in kind._fields if name != "output_size"}).checked(rank)
     checked = ConvArguments(
-        in_channels=None if layer.in_channels is None else integer("in_channels", layer.in_channels, 1),
-        out_channels=integer("out_channels", layer.out_channels, 1),
-        kernel_size=per_axis("kernel_size", layer.kernel_size, rank, 1, one_for_all=False),
-        stride=per_axis("stride", layer.stride, rank, 1),
-        padding=(parse_transposed_padding if transposed else parse_padding)(layer.padding, rank),
-        output_padding=per_axis("output_padding", layer.output_padding if transposed else 0, rank, 0),
-        dilation=per_axis("dilation", layer.dilation, rank, 1),
-        groups=integer("groups", layer.groups, 1),
-        padding_mode=one_of("padding_mode", layer.padding_mode, modes),
-        data_format=one_of("data_format", layer.data_format, DATA_FORMATS),
+        in_channels,
+        out_channels,
+        kernel_size,
+        given.stride,
+        given.padding,
+        given.output_padding if isinstance(given, TransposedArguments) else (0,) * rank,
+        given.dilation,
+        given.groups,
+        given.padding_mode,
+        given.data_format,
     )
     one_of("algorithm", layer.algorithm, ALGORITHMS)
     channels = {"in_channels": checked.in_channels, "out_channels": checked.out_channels}
