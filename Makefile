@@ -7,14 +7,16 @@ JOBS ?= auto
 # What the native kernels are made of. A change builds them anew.
 NATIVE := $(wildcard $(addprefix jaxconv/_native/,*.cpp *.h *.map *.cmake CMakeLists.txt))
 
-.PHONY: help train test lint sanitize bench clean
+.PHONY: help train test coverage lint sanitize bench wheels clean
 
 help:
 	@echo "make train      train the MNIST example (configs/mnist.toml) into runs/mnist"
 	@echo "make test       check style and types, then run the tests"
+	@echo "make coverage   run the tests and say which lines of the package none of them reaches"
 	@echo "make lint       style and types alone"
 	@echo "make sanitize   run the native kernels under the address, undefined behaviour and thread sanitizers"
 	@echo "make bench      time layers and networks against their peers, and write docs/benchmarks.md"
+	@echo "make wheels     build and check an sdist and the wheels of a release, into dist/"
 	@echo "make clean      remove the environment and what runs have written"
 
 $(VENV)/bin/python:
@@ -35,6 +37,10 @@ $(VENV)/.benchmarks: pyproject.toml $(NATIVE) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable ".[benchmarks]"
 	@touch $@
 
+$(VENV)/.release: pyproject.toml $(NATIVE) | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable ".[release]"
+	@touch $@
+
 train: $(VENV)/.examples
 	$(BIN)/python -m examples.train --config configs/mnist.toml --out runs/mnist
 
@@ -47,6 +53,9 @@ lint: $(VENV)/.test
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS)
 
+coverage: $(VENV)/.test
+	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term-missing:skip-covered
+
 bench: $(VENV)/.benchmarks
 	$(BIN)/python -m benchmarks
 
@@ -56,6 +65,9 @@ sanitize: $(VENV)/.test
 	$(BIN)/cmake --build build/sanitize --parallel
 	build/sanitize/kernels_address
 	build/sanitize/kernels_thread
+
+wheels: $(VENV)/.release
+	$(BIN)/python tools/wheels.py
 
 clean:
 	rm -rf $(VENV) runs build dist
