@@ -80,6 +80,14 @@ def test_the_pages_and_the_help_name_what_make_does():
     assert help_ == targets() - {"help"}
 
 
+def test_the_files_to_touch_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"`([\w./]+/[\w.]*)`", text)) - {"dist/"}
+    assert len(named) > 10
+    for path in named:
+        assert (ROOT / path).exists() or (ROOT / "jaxconv" / path).exists(), path
+
+
 @pytest.mark.slow
 def test_the_sdist_holds_what_a_wheel_is_built_from(tmp_path):
     program = "import sys; from scikit_build_core.build import build_sdist; build_sdist(sys.argv[1])"
