@@ -134,7 +134,8 @@ def install(wheel: Path, folder: Path) -> Path:
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
     wanted = [f"jaxconv @ {wheel.resolve().as_uri()}", "optax"]
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True, env=without_compiler(folder))
+    command = [python, "-m", "pip", "install", "--quiet", "--no-compile", *wanted]
+    subprocess.run(command, check=True, env=without_compiler(folder))
     return python
 
 
@@ -182,6 +183,8 @@ def main() -> None:
             wheel = wheels[p.tag]
             print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.2f} MB", flush=True)
             with zipfile.ZipFile(wheel) as archive:
+                compiled = [name for name in archive.namelist() if name.startswith("jaxconv/_native/")]
+                require_all("files beside the library", r"jaxconv/_native/(__init__\.py|native\.so)", compiled)
                 libraries[p.tag] = Path(archive.extract(LIBRARY, scratch / p.tag))
             if p in LINUX:
                 check_linux(wheel, p, libraries[p.tag])
