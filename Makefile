@@ -47,7 +47,7 @@ train: $(VENV)/.examples
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror $(wildcard jaxconv/_native/*.h jaxconv/_native/*.cpp tests/native/cpp/*.h tests/native/cpp/*.cpp)
+	$(BIN)/clang-format --dry-run --Werror $(shell find jaxconv tests tools -name '*.h' -o -name '*.cpp')
 	$(BIN)/pyright
 
 test: lint

@@ -22,7 +22,7 @@ from jaxlib.mlir import ir
 
 import jaxconv
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 import reference
 from cases import CASES, DATA_FORMATS, Case, layout
 

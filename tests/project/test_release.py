@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -29,11 +29,13 @@ def test_one_version():
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == PROJECT["version"]
 
 
+@pytest.mark.slow
 def test_the_citation_is_one():
     schema = ("--builtin-schema", "vendor.citation-file-format")
     run(sys.executable, "-m", "check_jsonschema", *schema, ROOT / "CITATION.cff")
 
 
+@pytest.mark.slow
 def test_workflows_are_githubs():
     assert [path.stem for path in WORKFLOWS] == ["docs", "test", "wheels"]
     run(sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", *WORKFLOWS)
@@ -50,6 +52,7 @@ def test_what_a_workflow_runs_exists(path):
     assert extras <= PROJECT["optional-dependencies"].keys()
 
 
+@pytest.mark.slow
 def test_the_hooks_are_the_tools_of_make_lint():
     """They come from the environment of `make test`, so that pyproject.toml alone says their versions."""
     run(sys.executable, "-m", "pre_commit", "validate-config", ROOT / ".pre-commit-config.yaml")
