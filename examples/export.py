@@ -16,10 +16,10 @@ import jax
 import jax.export
 import jax.numpy as jnp
 
-from examples.checkpoint import restore_trained
-from examples.config import Config, RunError, read_config
-from examples.data import CLASS_NAMES, SIDE, normalise
-from examples.model import Params, create
+from examples.trainer.checkpoint import restore_trained
+from examples.trainer.config import Config, RunError, read_config
+from examples.trainer.data import CLASS_NAMES, SIDE, normalise
+from examples.trainer.model import Params, create
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 

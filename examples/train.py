@@ -21,15 +21,15 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from examples.checkpoint import Checkpoints, identity, kept_records
-from examples.config import Config, Run, RunError, parse_command_line, write_config
-from examples.data import SIDE, Digits, load_digits
-from examples.devices import compiler_options, connect, divide, make_mesh, replicated
-from examples.input import batches
-from examples.inspection import draw_network
-from examples.model import Params
-from examples.report import Report
-from examples.step import State, build, named
+from examples.trainer.checkpoint import Checkpoints, identity, kept_records
+from examples.trainer.config import Config, Run, RunError, parse_command_line, write_config
+from examples.trainer.data import SIDE, Digits, load_digits
+from examples.trainer.devices import compiler_options, connect, divide, make_mesh, replicated
+from examples.trainer.input import batches
+from examples.trainer.inspection import draw_network
+from examples.trainer.model import Params
+from examples.trainer.report import Report
+from examples.trainer.step import State, build, named
 
 TEST_BATCH = 500
 

@@ -46,7 +46,7 @@ def quick_compile():
 def no_pictures():
     """Runs of the training program that draw nothing, which takes longer than the few steps of a small one."""
     from examples import train
-    from examples.report import Report
+    from examples.trainer.report import Report
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Report, "finish", lambda *_: None)

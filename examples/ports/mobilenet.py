@@ -1,6 +1,6 @@
 """MobileNetV2: narrow ends, a wide depthwise middle, and the way around both.
 
-    python -m examples.port_mobilenet mobilenet_v2.safetensors
+    python -m examples.ports.mobilenet mobilenet_v2.safetensors
 
 loads any checkpoint with torchvision's names: `features.0.0.weight`, `features.2.conv.1.0.weight`,
 `classifier.1.bias`. `nnx.Sequential` counts its entries as `nn.Sequential` does, functions among them.
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import jax
 from flax import nnx
 
-from examples import port_cli
+from examples.ports import cli
 from jaxconv.nnx import Conv2d
 
 # expansion, channels, repeats, stride of the first: the table of the paper.
@@ -95,4 +95,4 @@ class MobileNetV2(nnx.Module):
 
 
 if __name__ == "__main__":
-    port_cli.main(lambda rngs: MobileNetV2(rngs=rngs), (1, 3, 224, 224))
+    cli.main(lambda rngs: MobileNetV2(rngs=rngs), (1, 3, 224, 224))

@@ -1,6 +1,6 @@
 """ResNet-18, line for line as it stands in PyTorch.
 
-    python -m examples.port_resnet resnet18.safetensors
+    python -m examples.ports.resnet resnet18.safetensors
 
 loads any checkpoint with torchvision's names: `conv1.weight`, `layer1.0.bn2.running_var`, `fc.bias`. What differs from
 PyTorch's source is `rngs`, which makes the initial values, and Flax's batch norm, which is told where the channels are
@@ -10,7 +10,7 @@ and keeps 0.9 of the old statistics where PyTorch adds 0.1 of the new ones.
 import jax
 from flax import nnx
 
-from examples import port_cli
+from examples.ports import cli
 from jaxconv.nnx import AdaptiveAvgPool2d, Conv2d, Flatten, MaxPool2d
 
 
@@ -76,4 +76,4 @@ def stage(inplanes: int, planes: int, stride: int, *, rngs: nnx.Rngs) -> nnx.Seq
 
 
 if __name__ == "__main__":
-    port_cli.main(lambda rngs: ResNet18(rngs=rngs), (1, 3, 224, 224))
+    cli.main(lambda rngs: ResNet18(rngs=rngs), (1, 3, 224, 224))

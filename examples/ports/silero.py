@@ -1,6 +1,6 @@
 """Detects speech with weights that other people trained: the Silero voice detector, and a voice made of sine waves.
 
-    python -m examples.port_silero
+    python -m examples.ports.silero
 
 needs the package silero-vad, of which only a file of weights is read: `pip install --no-deps silero-vad`. The network
 hears 32 ms at a time. A convolution with the waves of a Fourier transform as its weight makes a spectrum of the sound,

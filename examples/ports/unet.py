@@ -1,6 +1,6 @@
 """U-Net: down by pooling, up by transposed convolution, with the image of each level handed across.
 
-    python -m examples.port_unet unet.safetensors
+    python -m examples.ports.unet unet.safetensors
 
 loads a checkpoint of the same modules in PyTorch: `down.0.0.weight`, `up.2.weight`, `out.bias`. The weight of a
 transposed convolution is (in_channels, out_channels, kH, kW), as in PyTorch, and is not flipped or moved.
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from examples import port_cli
+from examples.ports import cli
 from jaxconv.nnx import Conv2d, ConvTranspose2d, MaxPool2d
 
 
@@ -66,4 +66,4 @@ class UNet(nnx.Module):
 
 
 if __name__ == "__main__":
-    port_cli.main(lambda rngs: UNet(rngs=rngs), (1, 3, 128, 128))
+    cli.main(lambda rngs: UNet(rngs=rngs), (1, 3, 128, 128))

@@ -1,6 +1,6 @@
 """VGG-11: convolutions, a flatten, and linear layers, with the channels last.
 
-    python -m examples.port_vgg vgg11.safetensors
+    python -m examples.ports.vgg vgg11.safetensors
 
 loads any checkpoint with torchvision's names: `features.0.weight`, `classifier.0.weight`. The network takes
 (N, H, W, 3) where PyTorch's takes (N, 3, H, W). Convolutions do not care: their weights are the same. But the first
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import jax
 from flax import nnx
 
-from examples import port_cli
+from examples.ports import cli
 from jaxconv.nnx import AdaptiveAvgPool2d, Conv2d, Flatten, MaxPool2d
 
 LAST = "channels_last"
@@ -61,4 +61,4 @@ class VGG(nnx.Module):
 
 
 if __name__ == "__main__":
-    port_cli.main(lambda rngs: VGG(rngs=rngs), (1, 224, 224, 3), flattened={"classifier.0": (512, 7, 7)})
+    cli.main(lambda rngs: VGG(rngs=rngs), (1, 224, 224, 3), flattened={"classifier.0": (512, 7, 7)})

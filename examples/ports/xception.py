@@ -1,6 +1,6 @@
 """A network of separable convolutions in the manner of Xception: each channel on its own, then across the channels.
 
-    python -m examples.port_xception xception.safetensors
+    python -m examples.ports.xception xception.safetensors
 
 loads a checkpoint of the same modules in PyTorch: `conv1.weight`, `blocks.0.sep1.depthwise.weight`,
 `blocks.1.skip_norm.running_mean`, `fc.weight`.
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import jax
 from flax import nnx
 
-from examples import port_cli
+from examples.ports import cli
 from jaxconv.nnx import Conv2d, MaxPool2d
 
 
@@ -83,4 +83,4 @@ class Xception(nnx.Module):
 
 
 if __name__ == "__main__":
-    port_cli.main(lambda rngs: Xception(rngs=rngs), (1, 3, 224, 224))
+    cli.main(lambda rngs: Xception(rngs=rngs), (1, 3, 224, 224))

@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from examples.config import Data
+from examples.trainer.config import Data
 
 GRID = 7  # points along a side at which a bending is drawn; between them it is interpolated
 

@@ -19,10 +19,10 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
-from examples.config import Config, RunError
-from examples.data import Digits
-from examples.model import Params, create
-from examples.step import named
+from examples.trainer.config import Config, RunError
+from examples.trainer.data import Digits
+from examples.trainer.model import Params, create
+from examples.trainer.step import named
 
 # Orbax logs an error with its traceback before it raises it, and asyncio those of the writes beside it: one line is
 # enough.

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from examples.config import Data, RunError
-from examples.download import SOURCES, fetch
+from examples.trainer.config import Data, RunError
+from examples.trainer.download import SOURCES, fetch
 
 SIDE = 28
 CLASSES = 10

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from examples.config import Run, RunError
+from examples.trainer.config import Run, RunError
 
 # Turns off XLA's newer fusion of matrix products on CPUs. On two cores and with JAX 0.10 a step of the classifier is
 # faster by that: 1.06 times with channels of 16, 32, 64, and 1.29 times with twice as many.

@@ -18,7 +18,7 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from examples.config import RunError
+from examples.trainer.config import RunError
 
 ROUNDS = 4  # how often all the mirrors are tried before a file is given up
 PAUSE = 1.0  # seconds before the second round, and twice as many before each further one

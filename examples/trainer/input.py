@@ -5,7 +5,7 @@ from typing import Any
 import grain
 import numpy as np
 
-from examples.data import Digits
+from examples.trainer.data import Digits
 
 
 def batches(digits: Digits, batch_size: int, seed: int, process: int = 0, processes: int = 1) -> Any:

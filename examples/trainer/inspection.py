@@ -6,10 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from examples.config import Config
-from examples.data import CLASS_NAMES, Digits, normalise
-from examples.model import Apply, Params
-from examples.pictures import draw_confusion, draw_feature_maps, draw_kernels, draw_mistakes, draw_reconstructions
+from examples.trainer.config import Config
+from examples.trainer.data import CLASS_NAMES, Digits, normalise
+from examples.trainer.model import Apply, Params
+from examples.trainer.pictures import (
+    draw_confusion,
+    draw_feature_maps,
+    draw_kernels,
+    draw_mistakes,
+    draw_reconstructions,
+)
 
 BATCH = 500
 RECONSTRUCTED = 10  # images shown beside what an autoencoder draws

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from flax import linen, nnx
 
 import jaxconv.linen
-from examples.config import Config, Model, RunError
-from examples.data import CLASSES, SIDE
+from examples.trainer.config import Config, Model, RunError
+from examples.trainer.data import CLASSES, SIDE
 from jaxconv.nnx import Conv2d, ConvTranspose2d, MaxPool2d
 
 Params = dict[str, Any]

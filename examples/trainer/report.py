@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from examples.config import RunError
-from examples.pictures import draw_curves, draw_gradient_flow, layer_statistics, whole_norm
-from examples.tensorboard import EventFiles
+from examples.trainer.config import RunError
+from examples.trainer.pictures import draw_curves, draw_gradient_flow, layer_statistics, whole_norm
+from examples.trainer.tensorboard import EventFiles
 
 
 class Report:

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import optax
 from flax.training.dynamic_scale import DynamicScale
 
-from examples.augment import move
-from examples.config import Config
-from examples.data import CLASSES, normalise
-from examples.model import Apply, Params, create
+from examples.trainer.augment import move
+from examples.trainer.config import Config
+from examples.trainer.data import CLASSES, normalise
+from examples.trainer.model import Apply, Params, create
 
 
 class State(NamedTuple):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from examples.config import RunError
+from examples.trainer.config import RunError
 
 
 class EventFiles:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from examples import augment
-from examples.config import Data
+from examples.trainer import augment
+from examples.trainer.config import Data
 
 
 @pytest.mark.parametrize(

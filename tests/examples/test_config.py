@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.config import KEYS, SECTIONS, Config, RunError, parse_command_line, read_config, write_config
+from examples.trainer.config import KEYS, SECTIONS, Config, RunError, parse_command_line, read_config, write_config
 
 MNIST = Path(__file__).parents[2] / "configs" / "mnist.toml"
 COMMAND = ["--config", str(MNIST), "--out", "somewhere"]

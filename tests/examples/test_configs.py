@@ -7,7 +7,7 @@ import pytest
 from small_run import records, write_digits
 
 from examples import train
-from examples.config import parse_command_line, read_config
+from examples.trainer.config import parse_command_line, read_config
 
 pytestmark = pytest.mark.usefixtures("quick_compile", "no_pictures")
 

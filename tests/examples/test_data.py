@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from examples import data
-from examples.config import Data, RunError
-from examples.download import SOURCES
+from examples.trainer import data
+from examples.trainer.config import Data, RunError
+from examples.trainer.download import SOURCES
 
 NAMES = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from examples import download
-from examples.config import RunError
-from examples.download import File, Source
+from examples.trainer import download
+from examples.trainer.config import RunError
+from examples.trainer.download import File, Source
 
 ROOT = Path(__file__).parents[2]
 CONTENT = np.random.default_rng(0).bytes(300_000)
@@ -120,7 +120,7 @@ def fetch(folder, *servers, files=None):
 def in_a_process(server, folder):
     """Two lines of Python that fetch the file."""
     source = Source((server.url,), (known(CONTENT),))
-    return f"""from pathlib import Path, PosixPath; from examples.download import *
+    return f"""from pathlib import Path, PosixPath; from examples.trainer.download import *
 fetch({source!r}, {folder!r})
 """
 
@@ -347,7 +347,7 @@ def test_a_full_disk(tmp_path, server):
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     message = f"data.path: cannot keep files in {tmp_path}: File too large"
-    assert done.stderr.splitlines()[-1] == f"examples.config.RunError: {message}"
+    assert done.stderr.splitlines()[-1] == f"examples.trainer.config.RunError: {message}"
     assert len(server.paths) == 1  # no retry: the network is not at fault
     fetch(tmp_path, server)
     check(tmp_path)

@@ -14,9 +14,9 @@ from PIL import Image
 from small_run import records, write_digits, write_settings
 
 from examples import export, predict, train
-from examples.config import Config, Data, Model, Precision, read_config, write_config
-from examples.data import CLASS_NAMES, load_digits, normalise
-from examples.model import create
+from examples.trainer.config import Config, Data, Model, Precision, read_config, write_config
+from examples.trainer.data import CLASS_NAMES, load_digits, normalise
+from examples.trainer.model import create
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

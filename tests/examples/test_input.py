@@ -3,8 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from examples.data import Digits
-from examples.input import batches
+from examples.trainer.data import Digits
+from examples.trainer.input import batches
 
 COUNT, BATCH = 26, 8
 LABELS = np.arange(COUNT, dtype=np.int32)

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from examples import inspection
-from examples.config import Config, Data, Model
-from examples.data import Digits, normalise
-from examples.model import create
+from examples.trainer import inspection
+from examples.trainer.config import Config, Data, Model
+from examples.trainer.data import Digits, normalise
+from examples.trainer.model import create
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

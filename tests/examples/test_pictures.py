@@ -8,7 +8,7 @@ import pytest
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from examples import pictures
+from examples.trainer import pictures
 
 SHAPES = {
     "conv1.bias": (4,),

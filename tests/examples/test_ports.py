@@ -14,10 +14,10 @@ import torch_networks
 from flax import nnx
 from safetensors.torch import save_file
 
-from examples import port_cli, port_mobilenet, port_resnet, port_unet, port_vgg, port_xception
-from examples.config import Data, Model
-from examples.data import load_digits
-from examples.model import Classifier
+from examples.ports import cli, mobilenet, resnet, unet, vgg, xception
+from examples.trainer.config import Data, Model
+from examples.trainer.data import load_digits
+from examples.trainer.model import Classifier
 from jaxconv.interop import load_state_dict, state_dict
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compile")
@@ -38,15 +38,13 @@ class Port(NamedTuple):
 
 
 PORTS = {
-    "resnet": Port(port_resnet.ResNet18, torch_networks.ResNet18, {"num_classes": 5, "width": 4}, (6, 3, 64, 48)),
+    "resnet": Port(resnet.ResNet18, torch_networks.ResNet18, {"num_classes": 5, "width": 4}, (6, 3, 64, 48)),
     "mobilenet": Port(
-        port_mobilenet.MobileNetV2, torch_networks.MobileNetV2, {"num_classes": 5, **MOBILENET}, (6, 3, 17, 16)
+        mobilenet.MobileNetV2, torch_networks.MobileNetV2, {"num_classes": 5, **MOBILENET}, (6, 3, 17, 16)
     ),
-    "unet": Port(port_unet.UNet, torch_networks.UNet, {"in_channels": 2, "num_classes": 3, **UNET}, (2, 2, 13, 18)),
-    "xception": Port(port_xception.Xception, torch_networks.Xception, {"num_classes": 5, **XCEPTION}, (6, 3, 29, 32)),
-    "vgg": Port(
-        port_vgg.VGG, torch_networks.VGG, {"num_classes": 5, **VGG}, (4, 3, 12, 16), {"classifier.0": (6, 3, 3)}
-    ),
+    "unet": Port(unet.UNet, torch_networks.UNet, {"in_channels": 2, "num_classes": 3, **UNET}, (2, 2, 13, 18)),
+    "xception": Port(xception.Xception, torch_networks.Xception, {"num_classes": 5, **XCEPTION}, (6, 3, 29, 32)),
+    "vgg": Port(vgg.VGG, torch_networks.VGG, {"num_classes": 5, **VGG}, (4, 3, 12, 16), {"classifier.0": (6, 3, 3)}),
 }
 
 
@@ -190,10 +188,10 @@ def test_a_port_runs_from_the_command_line(tmp_path, monkeypatch, capsys):
     port = PORTS["vgg"]
     path = tmp_path / "vgg.safetensors"
     save_file(port.theirs(**port.arguments).state_dict(), path)
-    monkeypatch.setattr(sys, "argv", ["port_vgg", str(path)])
-    port_cli.main(lambda rngs: port.ours(**port.arguments, rngs=rngs), (1, 12, 16, 3), flattened=port.flattened)
+    monkeypatch.setattr(sys, "argv", ["vgg", str(path)])
+    cli.main(lambda rngs: port.ours(**port.arguments, rngs=rngs), (1, 12, 16, 3), flattened=port.flattened)
     out = capsys.readouterr().out
     assert out.startswith("loaded 12 arrays\n[[")
-    monkeypatch.setattr(sys, "argv", ["port_vgg"])
-    with pytest.raises(SystemExit, match=r"usage: port_vgg WEIGHTS\.safetensors"):
-        port_cli.main(lambda rngs: None, (1, 3))
+    monkeypatch.setattr(sys, "argv", ["vgg"])
+    with pytest.raises(SystemExit, match=r"usage: vgg WEIGHTS\.safetensors"):
+        cli.main(lambda rngs: None, (1, 3))

@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from examples.config import RunError
-from examples.pictures import layer_statistics
-from examples.report import Report
+from examples.trainer.config import RunError
+from examples.trainer.pictures import layer_statistics
+from examples.trainer.report import Report
 
 SHAPES = {"conv1.bias": (4,), "conv1.weight": (4, 1, 3, 3), "linear.bias": (10,), "linear.kernel": (1000, 10)}
 

@@ -16,9 +16,9 @@ import pytest
 from small_run import records, write_digits, write_settings
 
 from examples import train
-from examples.checkpoint import check_identity, kept_records, restore_trained
-from examples.config import RunError, read_config
-from examples.report import Report
+from examples.trainer.checkpoint import check_identity, kept_records, restore_trained
+from examples.trainer.config import RunError, read_config
+from examples.trainer.report import Report
 
 pytestmark = pytest.mark.usefixtures("quick_compile", "no_pictures")
 

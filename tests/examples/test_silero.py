@@ -10,15 +10,15 @@ import torch
 from flax import nnx
 from safetensors.torch import load_file
 
-from examples import port_silero
+from examples.ports import silero
 from jaxconv.interop import load_state_dict
 
-FILE = port_silero.package() / "silero_vad_16k.safetensors"
+FILE = silero.package() / "silero_vad_16k.safetensors"
 
 
 @pytest.fixture(scope="module")
 def model():
-    return port_silero.load()
+    return silero.load()
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +26,14 @@ def theirs():
     """The TorchScript model of the same package, whose weights are in a file of their own."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch no longer recommends TorchScript
-        return torch.jit.load(port_silero.package() / "silero_vad.jit", map_location="cpu")
+        return torch.jit.load(silero.package() / "silero_vad.jit", map_location="cpu")
 
 
 def probabilities(theirs, sound):
     theirs.reset_states()
     chunks = torch.from_numpy(sound[: len(sound) // 512 * 512].reshape(-1, 1, 512))
     with torch.no_grad():
-        return np.array([theirs(chunk, port_silero.RATE).item() for chunk in chunks])
+        return np.array([theirs(chunk, silero.RATE).item() for chunk in chunks])
 
 
 NAMES = {
@@ -51,8 +51,8 @@ def theirs_from(ours):
 
 
 def check(model, theirs):
-    sound, plan = port_silero.scene()
-    ours = np.asarray(port_silero.listen(model, jnp.asarray(sound)))
+    sound, plan = silero.scene()
+    ours = np.asarray(silero.listen(model, jnp.asarray(sound)))
     np.testing.assert_allclose(ours, probabilities(theirs, sound), rtol=1e-4, atol=5e-5)
     for name, start, end in plan:
         # A quarter of a second to make up its mind.
@@ -61,7 +61,7 @@ def check(model, theirs):
 
 
 def test_the_weights_of_the_torchscript_model_give_its_own_outputs(theirs):
-    model = nnx.eval_shape(lambda: port_silero.SileroVAD(rngs=nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: silero.SileroVAD(rngs=nnx.Rngs(0)))
     assert load_state_dict(model, theirs.state_dict(), rename=NAMES).ok
     check(model, theirs)
 
@@ -81,8 +81,8 @@ def test_the_weights_of_the_safetensors_file_do_too(model, theirs):
 
 
 def test_the_program_prints_what_it_hears(monkeypatch, capsys, model):
-    monkeypatch.setattr(port_silero, "load", lambda: model)
-    port_silero.main()
+    monkeypatch.setattr(silero, "load", lambda: model)
+    silero.main()
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith(" 1.54 s  voice   ####") for line in lines)
     assert re.fullmatch(r"silence +\d+% taken for speech", lines[-1])
@@ -91,4 +91,4 @@ def test_the_program_prints_what_it_hears(monkeypatch, capsys, model):
 def test_without_the_package_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(SystemExit, match="silero-vad is not installed: pip install --no-deps silero-vad"):
-        port_silero.main()
+        silero.main()

@@ -8,9 +8,9 @@ import torch
 from flax.training.dynamic_scale import DynamicScale
 from small_run import batch
 
-from examples import devices, step
-from examples.config import Config, Data, Model, Precision, RunError, Train
-from examples.model import create
+from examples.trainer import devices, step
+from examples.trainer.config import Config, Data, Model, Precision, RunError, Train
+from examples.trainer.model import create
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

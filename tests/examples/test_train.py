@@ -14,9 +14,10 @@ import torch
 from jax.sharding import Mesh
 from small_run import batch, records, write_digits, write_settings
 
-from examples import step, train
-from examples.config import Config, Data, Model, Optimizer, Train
-from examples.data import Digits
+from examples import train
+from examples.trainer import step
+from examples.trainer.config import Config, Data, Model, Optimizer, Train
+from examples.trainer.data import Digits
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -185,7 +185,7 @@ class VGG(nn.Module):
 
 
 class DigitsNetwork(nn.Module):
-    """`examples.model.Classifier` with three convolutions, channels first."""
+    """`examples.trainer.model.Classifier` with three convolutions, channels first."""
 
     def __init__(self, channels, kernel_size):
         super().__init__()

@@ -1,0 +1,1 @@
+"""Networks written line for line as in PyTorch, which load PyTorch's weights."""
