@@ -1,10 +1,10 @@
-"""Writes the network that a run has trained into one file, for cpu, cuda and tpu.
+"""Writes the network of a finished run into one file, for cpu, cuda and tpu.
 
     python -m examples.export runs/mnist
 
-The file is a serialised `jax.export.Exported`: a function of bytes (count, 28, 28), light on dark, of any count. It
-gives {name of class: probabilities (count,)}, or from an autoencoder the images drawn again, as bytes. It holds the
-parameters and calls on nothing of this repository; `examples.predict` runs it.
+The file is a serialised `jax.export.Exported`: a function of bytes (count, 28, 28), light on dark, for any count. It
+returns {name of class: probabilities (count,)}; an autoencoder returns the reconstructed images, as bytes. The file
+holds the parameters and needs nothing of this repository; `examples.predict` runs it.
 """
 
 import argparse
@@ -25,7 +25,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Runs the program; what the user can put right becomes one line, and the exit status 2."""
+    """Runs the program. An error that the user can fix is shown as one line, and the exit status is 2."""
     parser = argparse.ArgumentParser(prog="examples.export", description="Writes a trained network into one file.")
     parser.add_argument("run", type=Path, metavar="RUN", help="folder that examples.train wrote")
     options = parser.parse_args(args)

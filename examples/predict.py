@@ -2,8 +2,8 @@
 
     python -m examples.predict runs/mnist/network.jax digit.png
 
-The file holds all of the network. So this program needs JAX, flatbuffers, NumPy and Pillow, and neither jaxconv nor
-Flax, and nothing of the code that trained it.
+The file holds the whole network: this program needs JAX, flatbuffers, NumPy and Pillow, but neither jaxconv nor Flax
+nor the code that trained it.
 """
 
 import argparse
@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
-import jax.export  # not there for the asking: JAX imports it only where it is named
+import jax.export  # `import jax` alone does not import it
 import numpy as np
 from PIL import Image, ImageOps
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Prints the classes with their probabilities, the likeliest first; 2 if a file cannot be used."""
+    """Prints the classes with their probabilities, the likeliest first. Returns 2 if a file cannot be used."""
     parser = argparse.ArgumentParser(prog="examples.predict", description="Says what a network sees in a picture.")
     parser.add_argument("file", type=Path, metavar="FILE", help="network that examples.export wrote")
     parser.add_argument("image", type=Path, metavar="IMAGE", help="picture of any size, such as a PNG")
@@ -46,12 +46,12 @@ def load(file: Path) -> jax.export.Exported:
     """The network in a file.
 
     Raises:
-        ValueError: if the file is none that `examples.export` wrote.
+        ValueError: if `examples.export` did not write the file.
     """
     content = file.read_bytes()
     try:
         return jax.export.deserialize(bytearray(content))
-    except Exception as error:  # whatever the reader of flatbuffers stumbles over
+    except Exception as error:  # flatbuffers raises errors of any type
         raise ValueError(f"{file} is not a network that examples.export wrote") from error
 
 
@@ -63,13 +63,13 @@ def predict(network: jax.export.Exported, images: np.ndarray) -> dict[str, np.nd
 def read_image(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, bool]:
     """A picture as `size` = (width, height) grey pixels, light on dark, and whether it was dark on light.
 
-    It keeps its proportions: where they differ from the network's its background is continued.
+    It keeps its proportions: its background fills the rest of a network's image of other proportions.
 
     Raises:
         OSError: if the file cannot be read as a picture.
     """
     with Image.open(path) as picture:
-        if picture.mode.startswith("I"):  # 16 bits a pixel, of which Pillow would only keep those below 256
+        if picture.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip to 255
             picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
         if picture.has_transparency_data:
             picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))

@@ -2,26 +2,25 @@
 
     python -m examples.train --config configs/mnist.toml --out runs/mnist
 
-takes `--resume` to go on from the last checkpoint in that folder, `--platform cpu|gpu|tpu`, `--mesh data=8` to divide
-each batch over devices, `--distributed` where several processes do so together, and `--section.key VALUE` for any key
-of the config.
+reads top to bottom: `main` is the command line, `train` sets a run up, `loop` runs it. Its parts stand in
+`examples/trainer/`. The program takes `--resume` to go on from the last checkpoint in that folder, `--platform
+cpu|gpu|tpu`, `--mesh data=8` to divide each batch over devices, `--distributed` for several processes that divide it,
+and `--section.key VALUE` for any key of the config.
 """
 
-import contextlib
 import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from types import FrameType
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from examples.trainer.checkpoint import Checkpoints, identity, kept_records
+from examples.trainer.clock import Clock
 from examples.trainer.config import Config, Run, RunError, parse_command_line, write_config
 from examples.trainer.data import SIDE, Digits, load_digits
 from examples.trainer.devices import compiler_options, connect, divide, make_mesh, replicated
@@ -30,26 +29,27 @@ from examples.trainer.inspection import draw_network
 from examples.trainer.model import Params
 from examples.trainer.report import Report
 from examples.trainer.step import State, build, named
+from examples.trainer.stop import Stop
 
 TEST_BATCH = 500
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Runs the program; what the user can put right becomes one line, and the exit status 2.
+    """Runs the program. An error that the user can fix is shown as one line, and the exit status is 2.
 
-    Stopped by a signal, it saves first, and its status is the one that a shell gives to that signal: 130 or 143.
+    A signal lets the run save first; the exit status is then the shell's for that signal, 130 or 143.
     """
     words = sys.argv[1:] if args is None else list(args)
     stop = Stop()
     try:
         run = parse_command_line(words)
         connect(run)
-        with stop.listening():  # from here on: joining other processes takes over SIGTERM
+        with stop.listening():  # after `connect`: JAX handles SIGTERM itself once it joins other processes
             finished = train(run, stop)
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except OSError as error:  # such as a disk that has become full
+    except OSError as error:  # a full disk, for one
         print(f"error: {error.filename or 'writing the results'}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -60,54 +60,6 @@ def main(args: Sequence[str] | None = None) -> int:
     again = words if "--resume" in words else [*words, "--resume"]
     print(f"stopped, and saved; to go on: python -m examples.train {shlex.join(again)}", file=sys.stderr)
     return 128 + stop.signal
-
-
-class Stop:
-    """Notes the first Ctrl-C or SIGTERM, for the loop to end at a step's end; a second one ends the program at once."""
-
-    signal: int | None = None
-
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Listens until the block ends."""
-        before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.signal = number
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-    def agreed(self) -> bool:
-        """Whether any process was told to stop: all of them must leave after the same step."""
-        if jax.process_count() == 1:
-            return self.signal is not None
-        told = multihost_utils.process_allgather(np.array(self.signal or 0))
-        self.signal = int(told.max()) or None
-        return self.signal is not None
-
-
-class Clock:
-    """Adds up where the time of the loop goes."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextlib.contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        """Counts the time until the block ends as that of `name`."""
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
-
-    def shares(self) -> str:
-        """Each name's share of the whole."""
-        total = sum(self.seconds.values())
-        return ", ".join(f"{name} {seconds / total:.1%}" for name, seconds in self.seconds.items())
 
 
 class Parts(NamedTuple):
@@ -124,13 +76,13 @@ class Parts(NamedTuple):
 
 
 def train(run: Run, stop: Stop) -> bool:
-    """The whole run, from the digits to the pictures; whether it came to its end."""
+    """Sets up a run, loops, and draws the pictures. True unless it was stopped before its last step."""
     config = run.settings
     mesh = make_mesh(run)
     digits = load_digits(config.data)
     steps = config.train.epochs * steps_per_epoch(config, digits)
     program = build(config, steps, replicated(mesh))
-    # By a compiled identity, which also reaches the devices of other processes.
+    # A compiled identity copies the state to every device, those of other processes included.
     state = jax.jit(lambda state: state, out_shardings=replicated(mesh))(program.state)
     shapes = {name: value.shape for name, value in named(state.params).items()}
     rows = batches(digits, config.train.batch_size, config.train.seed, jax.process_index(), jax.process_count())
@@ -142,10 +94,10 @@ def train(run: Run, stop: Stop) -> bool:
             done, state, position = checkpoints.restore(state)
             rows.set_state(position)
             records = kept_records(run.out, done)
-        main = jax.process_index() == 0
-        if main:
+        first_process = jax.process_index() == 0
+        if first_process:
             write_config(config, run.out)
-        with Report(run.out, steps, shapes, records, quiet=not main, tensorboard=run.tensorboard) as report:
+        with Report(run.out, steps, shapes, records, quiet=not first_process, tensorboard=run.tensorboard) as report:
             device, several = mesh.devices.flat[0], f" × {mesh.size}" if mesh.size > 1 else ""
             report.say(f"device    {device.platform} ({device.device_kind}){several}")
             report.say(f"digits    {len(digits.train_labels)} to train on, {len(digits.test_labels)} held out")
@@ -153,7 +105,7 @@ def train(run: Run, stop: Stop) -> bool:
             if run.resume:
                 report.say(f"resumed   {f'after step {done} of {steps}' if done else 'nothing: no checkpoint yet'}")
 
-            # Compiled ahead of the loop, so that the time of a step is never the time of a compilation.
+            # Compile before the loop, so that no step's time includes a compilation.
             started = time.perf_counter()
             options = compiler_options(config.train.compiler, device.platform)
             step_fn = program.step_fn.lower(state, *like_batch(mesh, config.train.batch_size))
@@ -166,7 +118,7 @@ def train(run: Run, stop: Stop) -> bool:
             state, finished = loop(config, parts, state, done, steps, stop)
             if finished:
                 report.finish()
-                if main:
+                if first_process:
                     draw_network(config, program.apply, jax.device_get(state.average), digits, run.out)
                 seconds, images = sum(clock.seconds.values()), (steps - done) * config.train.batch_size
                 speed = f" ({images / seconds:,.0f} images/s)" if images else ""
@@ -178,7 +130,10 @@ def train(run: Run, stop: Stop) -> bool:
 
 
 def loop(config: Config, parts: Parts, state: State, done: int, steps: int, stop: Stop) -> tuple[State, bool]:
-    """Steps, with the records, tests and checkpoints that are due, until all are done or it is told to stop."""
+    """Runs the steps `done` + 1 to `steps`, with records, tests and checkpoints when they are due.
+
+    Returns the state, and False if it was told to stop before the last step.
+    """
     batch_size, log_every = config.train.batch_size, config.train.log_every
     clock, report, checkpoints, rows = parts.clock, parts.report, parts.checkpoints, parts.rows
     recorded = time.perf_counter()
@@ -188,7 +143,7 @@ def loop(config: Config, parts: Parts, state: State, done: int, steps: int, stop
         with clock("step"):
             state = parts.step_fn(state, *batch)
         if step % log_every == 0 or step == steps:
-            with clock("step"):  # which runs on unattended between two records
+            with clock("step"):  # steps are dispatched asynchronously: this waits for them
                 sums = jax.device_get(state.sums)
             with clock("records"):
                 count = (step - 1) % log_every + 1
@@ -208,7 +163,7 @@ def loop(config: Config, parts: Parts, state: State, done: int, steps: int, stop
             if epoch % config.checkpoint.every == 0 or step == steps:
                 with clock("checkpoints"):
                     checkpoints.save(step, state, rows.get_state(), accuracy)
-        # Several processes have to ask each other, which takes too long to do at each step.
+        # Several processes agree by a collective, which is too slow for every step.
         if (jax.process_count() == 1 or step % log_every == 0) and stop.agreed():
             checkpoints.save(step, state, rows.get_state(), None)
             checkpoints.wait()
@@ -219,7 +174,7 @@ def loop(config: Config, parts: Parts, state: State, done: int, steps: int, stop
 
 
 def steps_per_epoch(config: Config, digits: Digits) -> int:
-    """How many whole batches the training digits make."""
+    """The number of whole batches in the training digits."""
     count = len(digits.train_labels) // config.train.batch_size
     if count == 0:
         raise RunError(
@@ -229,7 +184,7 @@ def steps_per_epoch(config: Config, digits: Digits) -> int:
 
 
 def evaluate(test_fn: Any, mesh: Mesh, params: Params, digits: Digits) -> tuple[float, float]:
-    """The loss and the accuracy over all held-out digits, which `test_fn` sees in batches of one size."""
+    """The loss and the accuracy over all held-out digits. `test_fn` gets batches of one size; the last is padded."""
     size = test_batch_size(mesh)
     part = size // jax.process_count()
     mine = slice(jax.process_index() * part, (jax.process_index() + 1) * part)
@@ -238,19 +193,19 @@ def evaluate(test_fn: Any, mesh: Mesh, params: Params, digits: Digits) -> tuple[
         images, labels = digits.test_images[start : start + size], digits.test_labels[start : start + size]
         short = size - len(labels)
         images = np.pad(images, ((0, short), (0, 0), (0, 0)))
-        labels = np.pad(labels, (0, short), constant_values=-1)  # which do not count
+        labels = np.pad(labels, (0, short), constant_values=-1)  # a label of -1 does not count
         sums.append(test_fn(params, *divide(mesh, (images[mine], labels[mine]))))
     losses, right = zip(*jax.device_get(sums), strict=True)
     return float(sum(losses)) / len(digits.test_labels), float(sum(right)) / len(digits.test_labels)
 
 
 def test_batch_size(mesh: Mesh) -> int:
-    """The next multiple of the number of devices."""
+    """TEST_BATCH, rounded up to a multiple of the number of devices."""
     return -(-TEST_BATCH // mesh.size) * mesh.size
 
 
 def like_batch(mesh: Mesh, size: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
-    """What a batch looks like to the compiler."""
+    """Shape, dtype and sharding of a batch of `size` digits, to compile for."""
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     return (
         jax.ShapeDtypeStruct((size, SIDE, SIDE), np.uint8, sharding=sharding),
@@ -259,7 +214,7 @@ def like_batch(mesh: Mesh, size: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDt
 
 
 def mean(sums: Any, count: int) -> Any:
-    """Sums over `count` steps → means, as Python's numbers."""
+    """Turns sums over `count` steps into means, as Python floats."""
     return jax.tree.map(lambda value: float(value) / count, sums)
 
 

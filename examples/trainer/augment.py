@@ -1,4 +1,4 @@
-"""Random changes to the training images, made in the step: the host sends bytes and the device moves them."""
+"""Random changes to the training images, computed on the device as a part of the training step."""
 
 import math
 
@@ -7,11 +7,14 @@ import jax.numpy as jnp
 
 from examples.trainer.config import Data
 
-GRID = 7  # points along a side at which a bending is drawn; between them it is interpolated
+GRID = 7  # points along a side where random displacements are drawn; in between they are interpolated
 
 
 def move(images: jax.Array, data: Data, key: jax.Array) -> jax.Array:
-    """Shifts, rotates, resizes and bends each of (count, side, side) by its own random amount, filling with black."""
+    """Shifts, rotates, resizes and bends each of the images (count, side, side) by its own random amount.
+
+    Returns float32 images of the same shape; what comes from outside an image is black.
+    """
     move_key, bend_key = jax.random.split(key)
     amounts = jax.random.uniform(move_key, (4, len(images)), minval=-1, maxval=1)
     limits = jnp.array([data.shift, data.shift, math.radians(data.rotation), data.scale])
@@ -30,7 +33,7 @@ def _resample(
     side = image.shape[-1]
     centre = (side - 1) / 2
     row, column = jnp.mgrid[:side, :side] - centre
-    # Where each pixel of the result lies in the image: the inverse of the movement.
+    # The place in the image that each pixel of the result comes from: the inverse of the movement.
     sine, cosine = jnp.sin(angle) / (1 + growth), jnp.cos(angle) / (1 + growth)
     row, column = row - down, column - right
     source = jnp.stack([cosine * row - sine * column, sine * row + cosine * column]) + centre

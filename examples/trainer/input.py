@@ -1,4 +1,4 @@
-"""The order in which the images come: grain decides it, from the seed and the epoch alone."""
+"""The order of the images: grain shuffles them, by the seed and the epoch alone."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from examples.trainer.data import Digits
 
 
 def batches(digits: Digits, batch_size: int, seed: int, process: int = 0, processes: int = 1) -> Any:
-    """An endless iterator over training (images, labels): what this process gives to each batch of `batch_size`.
+    """An endless iterator over training (images, labels): this process's part of each batch of `batch_size`.
 
-    Each epoch is shuffled anew and its last, partial batch left out. `get_state` and `set_state` of what comes back
-    save and restore the position, which is the same in every process.
+    Each epoch has an order of its own, and its last, partial batch is left out. The iterator's `get_state` and
+    `set_state` save and restore its position, which is the same in every process.
     """
     part = batch_size // processes
     mine = slice(process * part, (process + 1) * part)
@@ -20,10 +20,10 @@ def batches(digits: Digits, batch_size: int, seed: int, process: int = 0, proces
     def take(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return digits.train_images[rows[mine]], digits.train_labels[rows[mine]]
 
-    # Grain orders row numbers, not images: one indexing then makes the batch, which costs less than stacking images.
+    # Grain shuffles row numbers: indexing by a batch of them is faster than stacking images.
     rows = grain.MapDataset.range(len(digits.train_labels))
-    # Grain counts up from the seed with each epoch: near seeds have to be made far ones, or they share epochs.
+    # Grain adds the epoch to the seed, so neighbouring seeds would share epochs: spread them first.
     (far,) = np.random.SeedSequence(seed).generate_state(1)
     rows = rows.shuffle(int(far)).batch(batch_size, drop_remainder=True, batch_fn=np.array)
-    # One thread, a few batches ahead: the device never waits for what takes a millisecond.
+    # A batch takes a millisecond: one thread that is a few batches ahead is enough.
     return iter(rows.repeat().map(take).to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)))

@@ -1,4 +1,4 @@
-"""What the trained network makes of the held-out images, in pictures."""
+"""Pictures of what the trained network does with the held-out images."""
 
 from pathlib import Path
 
@@ -18,13 +18,13 @@ from examples.trainer.pictures import (
 )
 
 BATCH = 500
-RECONSTRUCTED = 10  # images shown beside what an autoencoder draws
+RECONSTRUCTED = 10  # images shown with their reconstruction by an autoencoder
 
 
 def draw_network(config: Config, apply: Apply, params: Params, digits: Digits, out: Path) -> None:
-    """Draws into `out` the first layer's kernels, an image's way through the network, and where it goes wrong.
+    """Draws into `out` the first layer's kernels, the feature maps of an image, and the mistakes.
 
-    Of an autoencoder, which calls nothing right or wrong, some images beside what it draws.
+    An autoencoder makes no mistakes to draw: some images and their reconstructions take their place.
     """
     names = CLASS_NAMES[config.data.name]
     images, labels = digits.test_images, digits.test_labels
@@ -45,13 +45,13 @@ def draw_network(config: Config, apply: Apply, params: Params, digits: Digits, o
 
 
 def layer_outputs(apply: Apply, params: Params, image: np.ndarray) -> dict[str, np.ndarray]:
-    """What each convolution makes of one image (height, width): (height, width, channels) each, from the input on."""
+    """The output of each convolution for one image (height, width): (height, width, channels), from the input on."""
     outputs = jax.jit(apply, static_argnames="method")(params, normalise(jnp.asarray(image[None])), method="outputs")
     return {name: np.asarray(value[0], np.float32) for name, value in outputs.items() if value.ndim == 4}
 
 
 def scores_of(apply: Apply, params: Params, images: np.ndarray) -> np.ndarray:
-    """What the network says of each image, in batches that fit into memory."""
+    """The network's scores for each image, computed in batches that fit into memory."""
     compiled = jax.jit(lambda params, images: apply(params, normalise(images)).astype(jnp.float32))
     parts = [compiled(params, images[start : start + BATCH]) for start in range(0, len(images), BATCH)]
     return np.concatenate(jax.device_get(parts))

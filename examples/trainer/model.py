@@ -1,6 +1,5 @@
 """The networks, as they would be written for `torch.nn`: a classifier in NNX and in Linen, and an autoencoder."""
 
-import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +16,7 @@ from jaxconv.nnx import Conv2d, ConvTranspose2d, MaxPool2d
 Params = dict[str, Any]
 """The arrays of a network by layer and name: {"conv1": {"weight": …, "bias": …}, …}."""
 Apply = Callable[..., Any]
-"""A network as a function of its parameters and of images, (count, 28, 28, 1); of its `method`s too."""
+"""A network as a function of its parameters and of images (count, 28, 28, 1); `method` names a method of it."""
 
 
 class Classifier(nnx.Module):
@@ -28,7 +27,7 @@ class Classifier(nnx.Module):
         self.convs = len(config.channels)
         self.halve = MaxPool2d(2, data_format="channels_last")
         for number, (before, after) in enumerate(itertools.pairwise((1, *config.channels)), 1):
-            # The first convolution sees one channel: there is nothing to separate.
+            # The first convolution has one input channel: there is nothing to separate.
             layer = block if number > 1 else Conv2d
             setattr(self, f"conv{number}", layer(before, after, **geometry(config), **options, rngs=rngs))
         numbers = {name: value for name, value in options.items() if name != "data_format"}
@@ -39,7 +38,7 @@ class Classifier(nnx.Module):
         return self.outputs(x)["linear"]
 
     def outputs(self, x: jax.Array) -> dict[str, jax.Array]:
-        """What each layer gives, after its ReLU."""
+        """The output of each layer, after its ReLU."""
         found = {}
         for number in range(1, self.convs + 1):
             x = found[f"conv{number}"] = nnx.relu(getattr(self, f"conv{number}")(x))
@@ -48,7 +47,7 @@ class Classifier(nnx.Module):
 
 
 class Separable(nnx.Module):
-    """A convolution of each channel by itself, then one that mixes the channels at each pixel."""
+    """A depthwise convolution, then a pointwise one."""
 
     def __init__(self, before: int, after: int, kernel_size: int, *, rngs: nnx.Rngs, **options: Any):
         pixelwise = {name: options[name] for name in ("data_format", "dtype", "precision")}
@@ -72,7 +71,7 @@ class LinenClassifier(linen.Module):
 
     @linen.compact
     def outputs(self, x: jax.Array) -> dict[str, jax.Array]:
-        """What each layer gives, after its ReLU."""
+        """The output of each layer, after its ReLU."""
         found = {}
         for number, channels in enumerate(self.config.channels, 1):
             conv = jaxconv.linen.Conv2d(None, channels, **geometry(self.config), **self.options, name=f"conv{number}")
@@ -91,16 +90,16 @@ class Autoencoder(nnx.Module):
         first, second = config.channels
         self.conv1 = Conv2d(1, first, **halving)
         self.conv2 = Conv2d(first, second, **halving)
-        # An odd kernel leaves two sizes that halve to the same: this is the even one of them.
+        # With an odd kernel two sizes are halved to the same one; the output padding picks the even one.
         self.transposed1 = ConvTranspose2d(second, first, output_padding=size % 2, **halving)
         self.transposed2 = ConvTranspose2d(first, 1, output_padding=size % 2, **halving)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Above zero where a pixel is rather white than black."""
+        """Logits of the pixels: above zero where a pixel is more white than black."""
         return self.outputs(x)["transposed2"]
 
     def outputs(self, x: jax.Array) -> dict[str, jax.Array]:
-        """What each layer gives, after its ReLU."""
+        """The output of each layer, after its ReLU."""
         conv1 = nnx.relu(self.conv1(x))
         conv2 = nnx.relu(self.conv2(conv1))
         transposed1 = nnx.relu(self.transposed1(conv2))
@@ -109,10 +108,10 @@ class Autoencoder(nnx.Module):
 
 
 def create(config: Config, key: jax.Array) -> tuple[Apply, Params]:
-    """The network as a function of its parameters and of (count, 28, 28, 1), and its initial parameters."""
+    """The network as a function of its parameters and of images (count, 28, 28, 1), and its initial parameters."""
     model, precision = config.model, config.precision
     options = {
-        "data_format": "channels_last",  # the layout in which XLA convolves fastest on a CPU
+        "data_format": "channels_last",  # XLA's fastest layout on a CPU
         "dtype": jnp.dtype(precision.compute),
         "precision": None if precision.products == "default" else precision.products,
     }
@@ -134,7 +133,7 @@ def create(config: Config, key: jax.Array) -> tuple[Apply, Params]:
             "padding_mode as they are by default"
         )
 
-    @functools.partial(nnx.jit)  # one compilation, not one for each initial weight
+    @nnx.jit  # one compilation, not one for each initial weight
     def initial(key: jax.Array) -> nnx.Module:
         kind = Autoencoder if model.network == "autoencoder" else Classifier
         return kind(model, options, rngs=nnx.Rngs(key))
@@ -148,7 +147,7 @@ def create(config: Config, key: jax.Array) -> tuple[Apply, Params]:
 
 
 def geometry(config: Model) -> dict[str, Any]:
-    """What every convolution of the classifier is called with."""
+    """The arguments that all convolutions of the classifier share."""
     return {
         "kernel_size": config.kernel_size,
         "padding": "same",

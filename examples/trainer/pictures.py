@@ -1,6 +1,6 @@
-"""The pictures of a run: how it went, what flowed back through the network, and what the network sees.
+"""The pictures of a run: its curves, the gradients of its layers, its kernels, feature maps and mistakes.
 
-Shade, dash and marker tell things apart, so that none of them depends on colour.
+Shades, dashes and markers distinguish things, so that a picture can be read without colour.
 """
 
 import math
@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 TRAINING: dict[str, Any] = {"color": "#0b2a4a", "linestyle": "-"}
 HELD_OUT: dict[str, Any] = {"color": "#c2501f", "linestyle": "--", "marker": "s", "markersize": 4}
-SHADES = "cividis"  # grows lighter all the way
+SHADES = "cividis"  # its lightness is monotonic
 MOST_MAPS = 16  # channels shown of a layer
 MOST_MISTAKES = 20
 
@@ -34,7 +34,7 @@ def draw_curves(trainings: Sequence[dict], tests: Sequence[dict], path: Path) ->
     _plot(rate, trainings, lambda record: record["learning_rate"], **TRAINING)
     _plot(norm, trainings, whole_norm, **TRAINING)
     loss.set(title="Loss", ylabel="cross-entropy (nats)", yscale="log")
-    # The steep start would flatten everything after it.
+    # With the steep start in it the rest would look flat.
     floor = max(0.0, min(record["test_accuracy"] for record in tests) - 0.05)
     accuracy.set(title="Accuracy", ylabel="share that is right", ylim=(floor, 1.005))
     accuracy.yaxis.set_major_formatter(PercentFormatter(1))
@@ -62,7 +62,7 @@ def draw_gradient_flow(trainings: Sequence[dict], shapes: Mapping[str, Sequence[
     ):
         values = np.array([statistics[key] for statistics in layers.values()])
         if key == "dead":
-            # A few of a hundred shall be seen.
+            # A few percent must be visible.
             values, norm = 100 * values, Normalize(0, max(10.0, 100 * values.max()))
         else:
             positive = values[values > 0] if (values > 0).any() else np.array([1e-8])
@@ -81,11 +81,11 @@ def draw_gradient_flow(trainings: Sequence[dict], shapes: Mapping[str, Sequence[
 def layer_statistics(
     trainings: Sequence[dict], shapes: Mapping[str, Sequence[int]]
 ) -> dict[str, dict[str, np.ndarray]]:
-    """What the records say of each layer's gradient, weight and bias taken together: an array over the records each.
+    """Statistics of each layer's gradient, of weight and bias together, as arrays over the records.
 
     Returns:
-        For each layer, from the input, its `norm`, the `mean` and the `max` of its sizes, and its share of units that
-        are `dead`: whose bias got no gradient at all, or where there is no bias, the share of weights that got none.
+        For each layer, from the input on: the `norm` of its gradient, the `mean` and the `max` of the absolute values,
+        and the share of `dead` units, whose bias has a gradient of zero. A layer without a bias counts its weights.
     """
     layers: dict[str, list[str]] = {}
     for name in shapes:
@@ -132,7 +132,7 @@ def draw_kernels(kernels: np.ndarray, path: Path) -> None:
 
 
 def draw_feature_maps(image: np.ndarray, maps: Mapping[str, np.ndarray], title: str, path: Path) -> None:
-    """Draws an image (height, width) and what each layer makes of it, (height, width, channels) each."""
+    """Draws an image (height, width) and each layer's feature maps of it, (height, width, channels)."""
     columns = max(min(MOST_MAPS, values.shape[-1]) for values in maps.values())
     figure = _figure(max(5.5, 0.62 * columns + 1.6), 0.72 * (len(maps) + 1) + 0.9)
     figure.suptitle(
@@ -148,19 +148,19 @@ def draw_feature_maps(image: np.ndarray, maps: Mapping[str, np.ndarray], title: 
         height, width, channels = values.shape
         shown = f"{columns} of {channels}" if channels > columns else str(channels)
         _side_label(row[0], f"{name}\n{height}×{width}\n{shown} channel{'s' * (channels > 1)}")
-        # One scale a layer: a channel that stays dark is one that does not answer.
+        # One scale per layer: a channel without a response is dark.
         for axes, channel in zip(row, np.moveaxis(values, -1, 0), strict=False):
             axes.imshow(channel, cmap="gray", vmin=min(0.0, values.min()), vmax=max(values.max(), 1e-8))
     figure.savefig(path)
 
 
 def draw_confusion(labels: np.ndarray, predicted: np.ndarray, names: Sequence[str], path: Path) -> None:
-    """Draws how many of the images of each class were taken for each class."""
+    """Draws the confusion matrix: the number of images of each true class by predicted class."""
     counts = np.zeros((len(names), len(names)), int)
     np.add.at(counts, (labels, predicted), 1)
     figure = _figure(7.5, 6.5)
     axes = figure.subplots()
-    # The few mistakes beside the many right ones show up on a logarithmic scale alone; 0 is as white as the paper.
+    # Few mistakes beside many right predictions: the scale is logarithmic, and 0 is left white.
     norm = LogNorm(0.5, max(counts.max(), 2))
     mesh = axes.imshow(np.ma.masked_equal(counts, 0), cmap="Greys", norm=norm)
     for (row, column), count in np.ndenumerate(counts):
@@ -181,7 +181,7 @@ def draw_confusion(labels: np.ndarray, predicted: np.ndarray, names: Sequence[st
 def draw_mistakes(
     images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str], path: Path
 ) -> None:
-    """Draws the images that were taken for a wrong class with the greatest confidence."""
+    """Draws the misclassified images, the most confident mistakes first."""
     predicted, confidence = probabilities.argmax(1), probabilities.max(1)
     wrong = np.flatnonzero(predicted != labels)
     shown = [int(number) for number in wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_MISTAKES]]
@@ -204,7 +204,7 @@ def draw_mistakes(
 
 
 def draw_reconstructions(images: np.ndarray, drawn: np.ndarray, path: Path) -> None:
-    """Draws images (count, height, width) above what an autoencoder makes of them, 0 to 255."""
+    """Draws images (count, height, width), 0 to 255, above an autoencoder's reconstructions of them."""
     figure = _figure(max(5.5, 0.8 * len(images) + 1.2), 2.6)
     figure.suptitle("Held-out images and what the autoencoder draws of them")
     for row, (name, pictures) in zip(
@@ -227,7 +227,7 @@ def _plot(axes: Axes, records: Sequence[dict], value: Callable[[dict], float], *
 
 
 def _plain_numbers(axes: Axes) -> None:
-    """Labels a logarithmic vertical axis 1, 2, 5, 10, 20, 50 and so on."""
+    """Labels a logarithmic vertical axis with plain numbers: 1, 2, 5, 10, 20, 50 and so on."""
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
 

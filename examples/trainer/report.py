@@ -1,4 +1,4 @@
-"""What a run shows on the terminal, and what it leaves in its folder."""
+"""What a run prints, and the metrics it writes into its folder."""
 
 import json
 import math
@@ -19,7 +19,7 @@ from examples.trainer.tensorboard import EventFiles
 
 
 class Report:
-    """Writes metrics.jsonl as the run goes; shows progress, live on a terminal and by lines in a pipe."""
+    """Writes metrics.jsonl as the run goes, and shows its progress: a live bar on a terminal, lines in a pipe."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Report:
         quiet: bool = False,
         tensorboard: bool = False,
     ):
-        """`records` are those of a run that is resumed; `quiet` is for a process that leaves reporting to another."""
+        """Continues the `records` of a resumed run. With `quiet` it writes nothing: another process reports."""
         done = records[-1]["step"] if records else 0
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ class Report:
         self._console.print(text, soft_wrap=True, markup=False)
 
     def record(self, step: int, metrics: dict) -> None:
-        """Writes one line of metrics.jsonl: the mean over some training steps, or what a test found."""
+        """Writes one line of metrics.jsonl: the means over some training steps, or the results of a test."""
         record = {"step": step, **metrics}
         try:
             line = json.dumps(record, allow_nan=False)
@@ -89,19 +89,19 @@ class Report:
             self._events.write(record)
 
     def advance(self, step: int, images_per_second: float) -> None:
-        """Moves the progress display on to `step`, whose record was just written."""
+        """Moves the progress bar to `step`, whose record was just written."""
         self._speed = images_per_second
         latest = self.records[-1]
         numbers = (
             f"loss {latest['loss']:.3f} acc {latest['accuracy']:.1%} lr {latest['learning_rate']:.1e} "
-            f"grad {whole_norm(latest):.2g} {images_per_second:,.0f} img/s"  # all of it fits into 80 columns
+            f"grad {whole_norm(latest):.2g} {images_per_second:,.0f} img/s"  # fits into 80 columns
         )
         self._progress.update(self._task, completed=step, description=numbers)
         if self._events:
             self._events.write({"step": step}, images_per_second=images_per_second)
 
     def epoch(self, number: int) -> None:
-        """Prints a line for an epoch, whose test was just recorded: the means of its training, and the test."""
+        """Prints the line of an epoch whose test was just recorded: the means over its training, and the test."""
         *before, test = self.records
         start = next((i for i in range(len(before), 0, -1) if "test_loss" in before[i - 1]), 0)
         trainings = before[start:]
@@ -110,7 +110,7 @@ class Report:
                 f"{'epoch':>5} {'loss':>8} {'accuracy':>9} {'held out':>9} {'lr':>9} {'gradient':>9} {'images/s':>9}"
             )
             self._headed = True
-        # An epoch of few steps may end before its first record.
+        # An epoch of few steps can end before its first record.
         columns = [f"{'':>8}", f"{'':>9}", f"{'':>9}", f"{'':>9}"]
         if trainings:
             loss, accuracy = (np.mean([record[name] for record in trainings]) for name in ("loss", "accuracy"))
@@ -122,7 +122,7 @@ class Report:
         self.say(" ".join([f"{number:5d}", *columns, speed]).rstrip())
 
     def finish(self) -> None:
-        """Prints what became of each layer and of the accuracy, and draws the pictures of the whole run."""
+        """Prints a table of the layers and the accuracy, and draws the pictures of the whole run."""
         self._progress.stop()
         if self._quiet:
             return

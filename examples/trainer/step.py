@@ -1,4 +1,4 @@
-"""The training step: what a run's state is, and how one batch changes it."""
+"""The training step: the state of a run, and how one batch changes it."""
 
 import functools
 from typing import Any, NamedTuple
@@ -15,19 +15,19 @@ from examples.trainer.model import Apply, Params, create
 
 
 class State(NamedTuple):
-    """All that a training step reads and replaces."""
+    """Everything that a training step reads and replaces."""
 
     step: jax.Array
     key: jax.Array
-    """from which each step draws its chance"""
+    """of the random numbers; each step folds in its number"""
     params: Params
     average: Params
     """the moving average of the parameters, which is what is tested"""
     optimizer: optax.OptState
     scale: DynamicScale | None
-    """by which float16's gradients are kept from vanishing"""
+    """the loss scale that keeps float16 gradients from underflow"""
     sums: dict[str, Any]
-    """of the metrics, over the steps since the last record"""
+    """sums of the metrics over the steps since the last record"""
 
 
 class Program(NamedTuple):
@@ -37,17 +37,17 @@ class Program(NamedTuple):
     step_fn: jax.stages.Wrapped
     """(state, images, labels) → the next state"""
     test_fn: jax.stages.Wrapped
-    """(params, images, labels) → the sums of loss and accuracy; a label of -1 marks an image that does not count"""
+    """(params, images, labels) → the sums of loss and accuracy over the images whose label is not -1"""
     apply: Apply
     """the network itself"""
 
 
 def build(config: Config, steps: int, sharding: jax.sharding.Sharding | None = None) -> Program:
-    """The state before the first of `steps` steps, the training step, and the function that tests.
+    """The state before the first of `steps` steps, the training step, and the test function.
 
-    What they return has the given sharding, by default whichever the compiler picks.
+    Their results have the given sharding, by default the compiler's choice.
     """
-    # threefry is the generator that gives the same numbers on every platform.
+    # threefry gives the same numbers on every platform.
     init_key, key = jax.random.split(jax.random.key(config.train.seed, impl="threefry2x32"))
     apply, params = create(config, init_key)
     schedule = optax.warmup_cosine_decay_schedule(
@@ -67,16 +67,16 @@ def build(config: Config, steps: int, sharding: jax.sharding.Sharding | None = N
         scale, finite, (loss, accuracy), gradients = differentiate(state.scale, loss_fn, state.params, images, labels)
         updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
         updated = (optax.apply_updates(state.params, updates), optimizer_state)
-        # With gradients that overflowed, only the scale changes.
+        # After an overflow only the scale changes.
         params, optimizer_state = jax.tree.map(
             functools.partial(jnp.where, finite), updated, (state.params, state.optimizer)
         )
-        # Of few steps it is an average of those few, not of the initial weights.
+        # The decay rises over the first steps, so that the average forgets the initial weights.
         decay = jnp.minimum(config.optimizer.average, (1 + state.step) / (10 + state.step))
         share = 1 - decay if config.optimizer.average else 1.0
-        average = jax.tree.map(lambda old, new: (1 - share) * old + share * new, state.average, params)
+        average: Any = optax.incremental_update(params, state.average, share)
         metrics = {"loss": loss, "accuracy": accuracy, "learning_rate": schedule(state.step), **describe(gradients)}
-        fresh = state.step % config.train.log_every == 0  # the sums have been read
+        fresh = state.step % config.train.log_every == 0  # the sums were recorded after the last step
         sums = jax.tree.map(lambda old, new: jnp.where(fresh, 0, old) + new, state.sums, metrics)
         return State(state.step + 1, state.key, params, average, optimizer_state, scale, sums)
 
@@ -102,7 +102,7 @@ def build(config: Config, steps: int, sharding: jax.sharding.Sharding | None = N
 def judge_classes(
     scores: jax.Array, images: jax.Array, labels: jax.Array, smoothing: float
 ) -> tuple[jax.Array, jax.Array]:
-    """The cross-entropy of each image's scores, and whether the largest is that of its label."""
+    """The cross-entropy of each image's scores, and 1 where the largest is that of its label."""
     targets = optax.smooth_labels(jax.nn.one_hot(labels, CLASSES), smoothing)
     return optax.softmax_cross_entropy(scores, targets), (scores.argmax(-1) == labels).astype(jnp.float32)
 
@@ -110,7 +110,7 @@ def judge_classes(
 def judge_pixels(
     scores: jax.Array, images: jax.Array, labels: jax.Array, smoothing: float
 ) -> tuple[jax.Array, jax.Array]:
-    """The cross-entropy of each image drawn again, a mean over its pixels, and the share of them drawn right."""
+    """The cross-entropy of each reconstructed image, a mean over its pixels, and the share of right pixels."""
     white = images[..., None].astype(jnp.float32) / 255
     losses = optax.sigmoid_binary_cross_entropy(scores, white)
     right = (scores > 0) == (white > 0.5)
@@ -121,20 +121,20 @@ def differentiate(scale: DynamicScale | None, loss_fn: Any, *args: Any) -> tuple
     """The next loss scale, whether the gradients are finite, loss and accuracy, and the gradients."""
     if scale is not None:
         scale, finite, value, gradients = scale.value_and_grad(loss_fn, has_aux=True)(*args)
-        # With a scale that is too large the step is left out, and so are its gradients in the records.
+        # A scale that is too large costs a step: its gradients count as zero in the records.
         return scale, finite, value, jax.tree.map(lambda gradient: jnp.where(finite, gradient, 0), gradients)
     value, gradients = jax.value_and_grad(loss_fn, has_aux=True)(*args)
     return None, True, value, gradients
 
 
 def describe(gradients: Params) -> dict[str, dict[str, jax.Array]]:
-    """Of each parameter's gradient: the norm, the mean and the largest size, and the share that is exactly zero."""
+    """Of each parameter's gradient: the norm, mean and largest absolute value, and the share that is exactly zero."""
     arrays = named(gradients)
     measures = {
         "gradient_norm": jnp.linalg.norm,
         "gradient_mean": lambda gradient: jnp.abs(gradient).mean(),
         "gradient_max": lambda gradient: jnp.abs(gradient).max(),
-        "gradient_zero": lambda gradient: (gradient == 0).mean(),  # of a bias: the share of units that are dead
+        "gradient_zero": lambda gradient: (gradient == 0).mean(),  # of a bias: the share of dead units
     }
     return {
         name: {parameter: measure(gradient) for parameter, gradient in arrays.items()}
@@ -143,12 +143,12 @@ def describe(gradients: Params) -> dict[str, dict[str, jax.Array]]:
 
 
 def zeros(params: Params) -> dict[str, Any]:
-    """Sums of the metrics of no step."""
+    """The sums of the metrics before the first step."""
     metrics = {"loss": 0.0, "accuracy": 0.0, "learning_rate": 0.0, **describe(params)}
     return jax.tree.map(lambda _: jnp.zeros(()), metrics)
 
 
 def named(params: Params) -> dict[str, jax.Array]:
-    """The arrays of a network, or of its gradient, by name, such as `conv1.weight`."""
+    """The arrays of a network, or of its gradient, by names such as `conv1.weight`."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}

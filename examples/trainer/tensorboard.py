@@ -1,4 +1,4 @@
-"""The records of a run as TensorBoard's event files, by tensorboardX: which needs no TensorFlow, only protobuf."""
+"""The records of a run as TensorBoard's event files, by tensorboardX, which needs no TensorFlow."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from examples.trainer.config import RunError
 
 
 class EventFiles:
-    """Writes into `folder`; what an earlier part of the run wrote there of steps from `step` on no longer counts."""
+    """Writes into `folder`. Events of an earlier part of the run from `step` on are superseded."""
 
     def __init__(self, folder: Path, step: int):
         try:
@@ -14,13 +14,13 @@ class EventFiles:
         except ImportError as error:
             raise RunError("--tensorboard needs tensorboardX: pip install 'jaxconv[tensorboard]'") from error
         try:
-            # Two parts of a run may begin in one second, which else would give their files one name.
+            # Files are named by the second: the suffix tells two parts of a run apart.
             self._writer = SummaryWriter(str(folder), purge_step=step, filename_suffix=f".{step}")
         except OSError as error:
             raise RunError(f"--out: cannot write into {folder}: {error.strerror}") from error
 
     def write(self, record: dict, **more: float) -> None:
-        """Writes the numbers of a record: what training and tests measure alike beside each other."""
+        """Writes the numbers of a record. The same measure of training and of tests shares a chart."""
         step = record["step"]
         for name, value in {**record, **more}.items():
             if isinstance(value, dict):
@@ -34,5 +34,5 @@ class EventFiles:
                 self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Writes what is still buffered."""
         self._writer.close()

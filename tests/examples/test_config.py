@@ -100,6 +100,9 @@ def test_what_a_run_writes_is_read_as_the_same(tmp_path):
     assert read_config(tmp_path / "config.toml") == config
     write_config(Config(), tmp_path)
     assert read_config(tmp_path / "config.toml") == Config()
+    elsewhere = parse_command_line([*COMMAND, "--data.path", 'ziffern/"ä" \\ 𝟜'])
+    write_config(elsewhere.settings, tmp_path)
+    assert read_config(tmp_path / "config.toml") == elsewhere.settings
     with pytest.raises(RunError, match=r"^--out: cannot write into .*nowhere: No such file or directory$"):
         write_config(config, tmp_path / "nowhere")
 
