@@ -1,4 +1,4 @@
-"""The command line that the ported networks share: weights in, scores out."""
+"""The command line of the ported networks: weights in, scores out."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,7 @@ from jaxconv.interop import load_state_dict
 def main(
     build: Callable[[nnx.Rngs], Any], shape: tuple[int, ...], flattened: Mapping[str, Sequence[int]] | None = None
 ) -> None:
-    """Loads the file named on the command line into the network and shows what it says to an image of zeros."""
+    """Loads the file that the command line names, and prints the network's scores for an image of zeros."""
     if len(sys.argv) != 2:
         sys.exit(f"usage: {sys.argv[0]} WEIGHTS.safetensors")
     model = build(nnx.Rngs(0))

@@ -1,9 +1,9 @@
-"""MobileNetV2: narrow ends, a wide depthwise middle, and the way around both.
+"""MobileNetV2: narrow ends, a wide depthwise middle, and a shortcut past both.
 
     python -m examples.ports.mobilenet mobilenet_v2.safetensors
 
 loads any checkpoint with torchvision's names: `features.0.0.weight`, `features.2.conv.1.0.weight`,
-`classifier.1.bias`. `nnx.Sequential` counts its entries as `nn.Sequential` does, functions among them.
+`classifier.1.bias`. `nnx.Sequential` numbers its entries as `nn.Sequential` does, functions included.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from flax import nnx
 from examples.ports import cli
 from jaxconv.nnx import Conv2d
 
-# expansion, channels, repeats, stride of the first: the table of the paper.
+# expansion, channels, repeats, stride of the first: the table in the paper.
 SETTING = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 
 
@@ -44,7 +44,7 @@ def conv_norm_relu6(
 
 
 class InvertedResidual(nnx.Module):
-    """Widen, convolve each channel apart, narrow."""
+    """Widen, convolve depthwise, narrow."""
 
     def __init__(self, inp: int, oup: int, stride: int, expand_ratio: int, *, rngs: nnx.Rngs):
         hidden_dim = inp * expand_ratio

@@ -2,9 +2,9 @@
 
     python -m examples.ports.resnet resnet18.safetensors
 
-loads any checkpoint with torchvision's names: `conv1.weight`, `layer1.0.bn2.running_var`, `fc.bias`. What differs from
-PyTorch's source is `rngs`, which makes the initial values, and Flax's batch norm, which is told where the channels are
-and keeps 0.9 of the old statistics where PyTorch adds 0.1 of the new ones.
+loads any checkpoint with torchvision's names: `conv1.weight`, `layer1.0.bn2.running_var`, `fc.bias`. Two things differ
+from PyTorch's source: `rngs`, for the initial values, and Flax's batch norm, which takes the axis of the channels, and
+as its momentum the share of the old statistics (0.9) where PyTorch takes that of the new ones (0.1).
 """
 
 import jax
@@ -20,7 +20,7 @@ def norm(channels: int, *, rngs: nnx.Rngs) -> nnx.BatchNorm:
 
 
 class BasicBlock(nnx.Module):
-    """Two convolutions and the way around them."""
+    """Two convolutions and a shortcut."""
 
     def __init__(self, inplanes: int, planes: int, stride: int = 1, *, rngs: nnx.Rngs):
         self.conv1 = Conv2d(inplanes, planes, kernel_size=3, stride=stride, padding=1, bias=False, rngs=rngs)
@@ -68,7 +68,7 @@ class ResNet18(nnx.Module):
 
 
 def stage(inplanes: int, planes: int, stride: int, *, rngs: nnx.Rngs) -> nnx.Sequential:
-    """Two blocks, the first of which may halve the image."""
+    """Two blocks, the first with the given stride."""
     return nnx.Sequential(
         BasicBlock(inplanes, planes, stride, rngs=rngs),
         BasicBlock(planes, planes, rngs=rngs),

@@ -1,10 +1,10 @@
-"""Detects speech with weights that other people trained: the Silero voice detector, and a voice made of sine waves.
+"""Detects speech with published weights: the Silero voice detector, on a voice made of sine waves.
 
     python -m examples.ports.silero
 
-needs the package silero-vad, of which only a file of weights is read: `pip install --no-deps silero-vad`. The network
-hears 32 ms at a time. A convolution with the waves of a Fourier transform as its weight makes a spectrum of the sound,
-four more look for what speech looks like, and an LSTM cell remembers what has been heard.
+needs the package silero-vad, of which it reads only a file of weights: `pip install --no-deps silero-vad`. The network
+takes 32 ms of sound at a time. A convolution whose weight holds the waves of a Fourier transform computes a spectrum,
+four more convolutions find the features of speech, and an LSTM cell keeps a memory.
 """
 
 import importlib.util
@@ -21,11 +21,11 @@ from jaxconv.interop import load_state_dict
 from jaxconv.nnx import Conv1d
 
 RATE = 16_000  # samples a second
-CHUNK = 512  # samples heard at a time
-CONTEXT = 64  # samples before them that are heard again
+CHUNK = 512  # samples at a time
+CONTEXT = 64  # samples before them, which the network gets again
 HIDDEN = 128
 
-State = tuple[jax.Array, jax.Array]  # of the LSTM cell, as Flax has it: (c, h)
+State = tuple[jax.Array, jax.Array]  # of the LSTM cell, in Flax's order: (c, h)
 
 
 class SileroVAD(nnx.Module):
@@ -55,7 +55,7 @@ class SileroVAD(nnx.Module):
 
 @nnx.jit
 def listen(model: SileroVAD, sound: jax.Array) -> jax.Array:
-    """The probability of speech in each chunk of a sound (samples,); samples that fill no chunk are left out."""
+    """The probability of speech in each chunk of a sound (samples,), without the incomplete last chunk."""
     chunks = sound[: len(sound) // CHUNK * CHUNK].reshape(-1, 1, CHUNK)
     zeros = jnp.zeros((1, HIDDEN))
 
@@ -69,7 +69,7 @@ def listen(model: SileroVAD, sound: jax.Array) -> jax.Array:
 
 
 def package() -> Path:
-    """Where the files of silero-vad are. It is not imported: that would bring in PyTorch."""
+    """The folder of silero-vad's files. The package is not imported: that would import PyTorch."""
     found = importlib.util.find_spec("silero_vad")
     if found is None or found.origin is None:
         raise FileNotFoundError("the package silero-vad is not installed: pip install --no-deps silero-vad")
@@ -78,19 +78,19 @@ def package() -> Path:
 
 def load() -> SileroVAD:
     """The network with its trained weights."""
-    # Only the shapes are made here: every value comes from the file.
+    # Shapes alone: every value comes from the file.
     model = nnx.eval_shape(lambda: SileroVAD(rngs=nnx.Rngs(0)))
     load_state_dict(model, package() / "silero_vad_16k.safetensors")
     return model
 
 
-# The resonances of the mouth, in Hz, as it says a, i, u, e.
+# The resonances of the mouth for a, i, u, e, in Hz.
 VOWELS = np.array([(730, 1090, 2440), (270, 2290, 3010), (300, 870, 2240), (530, 1840, 2480)], float)
 SYLLABLE = 0.22  # seconds
 
 
 def voice(seconds: float, pitch: float = 120.0, seed: int = 0) -> np.ndarray:
-    """Something like speech: the harmonics of a wavering pitch, shaped by a mouth that moves from vowel to vowel."""
+    """A sound like speech: harmonics of a wavering pitch, filtered by resonances that move from vowel to vowel."""
     t = np.arange(int(seconds * RATE)) / RATE
     frequency = pitch * (1 + 0.08 * np.sin(2 * np.pi * 0.7 * t) + 0.02 * np.sin(2 * np.pi * 5 * t))
     phase = 2 * np.pi * np.cumsum(frequency) / RATE
@@ -105,12 +105,12 @@ def voice(seconds: float, pitch: float = 120.0, seed: int = 0) -> np.ndarray:
         )
         sound += loudness * harmonic**-0.3 * np.sin(harmonic * phase)
     sound += 0.02 * np.random.default_rng(seed).normal(size=len(t))
-    sound *= np.clip(np.sin(np.pi * along) + 0.8, 0, 1)  # it swells and fades from syllable to syllable
+    sound *= np.clip(np.sin(np.pi * along) + 0.8, 0, 1)  # louder and softer with each syllable
     return (0.3 * sound / np.abs(sound).max()).astype(np.float32)
 
 
 def scene() -> tuple[np.ndarray, list[tuple[str, float, float]]]:
-    """A sound of six seconds, and what is to be heard from when to when."""
+    """A sound of six seconds, and its parts: (name, start, end) in seconds."""
     rng = np.random.default_rng(1)
     parts = [
         ("hiss", (0.02 * rng.normal(size=RATE)).astype(np.float32)),
@@ -127,7 +127,7 @@ def scene() -> tuple[np.ndarray, list[tuple[str, float, float]]]:
 
 
 def main() -> None:
-    """Listens to the scene and shows, for each tenth of a second, how sure the network is that it hears speech."""
+    """Prints the probability of speech for each tenth of a second of the scene."""
     try:
         model = load()
     except FileNotFoundError as error:

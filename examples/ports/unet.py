@@ -1,9 +1,9 @@
-"""U-Net: down by pooling, up by transposed convolution, with the image of each level handed across.
+"""U-Net: down by pooling, up by transposed convolution, with a skip connection at each level.
 
     python -m examples.ports.unet unet.safetensors
 
 loads a checkpoint of the same modules in PyTorch: `down.0.0.weight`, `up.2.weight`, `out.bias`. The weight of a
-transposed convolution is (in_channels, out_channels, kH, kW), as in PyTorch, and is not flipped or moved.
+transposed convolution is (in_channels, out_channels, kH, kW), as in PyTorch, neither flipped nor transposed.
 """
 
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ class UNet(nnx.Module):
         self.out = Conv2d(in_channels, num_classes, kernel_size=1, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """The sides of the image may be odd: `output_size` says which of two sizes to go back to."""
+        """Scores of every pixel. For odd sides, `output_size` selects which of two sizes to return to."""
         across = []
         for block in self.down[:-1]:
             x = block(x)

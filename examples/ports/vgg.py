@@ -3,9 +3,9 @@
     python -m examples.ports.vgg vgg11.safetensors
 
 loads any checkpoint with torchvision's names: `features.0.weight`, `classifier.0.weight`. The network takes
-(N, H, W, 3) where PyTorch's takes (N, 3, H, W). Convolutions do not care: their weights are the same. But the first
-linear layer reads the flattened image, and the columns of its weight are in PyTorch's order (C, H, W): whoever loads
-the weights has to say so, by `flattened={"classifier.0": (512, 7, 7)}`.
+(N, H, W, 3) where PyTorch's takes (N, 3, H, W). The weights of convolutions are the same for both. But the first linear
+layer reads the flattened image, and the columns of its weight are in PyTorch's order (C, H, W):
+`flattened={"classifier.0": (512, 7, 7)}` has them reordered as the weights are loaded.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A network of separable convolutions in the manner of Xception: each channel on its own, then across the channels.
+"""A small Xception: separable convolutions, each a depthwise and a pointwise one.
 
     python -m examples.ports.xception xception.safetensors
 
