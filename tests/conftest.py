@@ -45,10 +45,7 @@ def quick_compile():
 @pytest.fixture(scope="module")
 def no_pictures():
     """Runs of the training program that draw nothing, which takes longer than the few steps of a small one."""
-    from examples import train
-    from examples.trainer.report import Report
+    from small_run import without_pictures
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Report, "finish", lambda *_: None)
-        patch.setattr(train, "draw_network", lambda *_: None)
+    with without_pictures():
         yield

@@ -68,6 +68,12 @@ OUT_OF_RANGE = [
 ]
 
 
+@pytest.fixture(scope="module")
+def before():
+    """The settings of the file, as they are read without any override."""
+    return read_config(MNIST)
+
+
 def get(config, key):
     section, name = key.split(".")
     return getattr(getattr(config, section), name)
@@ -120,13 +126,21 @@ def test_a_config_is_frozen():
 
 
 @pytest.mark.parametrize("spelling", [str, lambda key: key.replace("_", "-")], ids=["underscore", "hyphen"])
+def test_all_keys_can_be_overridden_together(before, spelling):
+    words = [word for key, (words, _) in OVERRIDES.items() for word in (f"--{spelling(key)}", *words)]
+    settings = parse_command_line([*COMMAND, *words]).settings
+    for key in KEYS:
+        value = OVERRIDES[key][1]
+        assert get(settings, key) == value != get(before, key)
+        assert type(get(settings, key)) is type(value) or key == "data.path"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("key", KEYS)
-def test_every_key_can_be_overridden(key, spelling):
+def test_every_key_can_be_overridden_alone(before, key):
     words, value = OVERRIDES[key]
-    before = read_config(MNIST)
-    run = parse_command_line([*COMMAND, f"--{spelling(key)}", *words])
-    assert get(run.settings, key) == value != get(before, key)
-    assert type(get(run.settings, key)) is type(value) or key == "data.path"
+    run = parse_command_line([*COMMAND, f"--{key}", *words])
+    assert get(run.settings, key) == value
     others = [other for other in KEYS if other != key]
     assert [get(run.settings, other) for other in others] == [get(before, other) for other in others]
     assert (run.config, run.out, run.platform) == (MNIST, Path("somewhere"), "auto")

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from small_run import records, write_digits
+from small_run import records
 
 from examples import train
 from examples.trainer.config import parse_command_line, read_config
@@ -12,13 +12,6 @@ from examples.trainer.config import parse_command_line, read_config
 pytestmark = pytest.mark.usefixtures("quick_compile", "no_pictures")
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("digits")
-    write_digits(folder)
-    return folder
 
 
 def test_each_shows_one_thing():
@@ -51,6 +44,7 @@ def test_the_header_states_command_time_and_result(path):
     assert re.search(rf"^# Accuracy:  .*{result}", header, re.MULTILINE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_it_runs(path, folder, tmp_path):
     few = ["--train.epochs", "1", "--train.batch-size", "8", "--train.log-every", "1"]

@@ -203,6 +203,7 @@ def test_what_was_fetched_before_is_kept(tmp_path, server):
     assert server.ranges == ["bytes=123456-"]
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_goes_on_from_there(tmp_path, server):
     """SIGKILL in the middle of a file, with the server slow enough to be in it."""
     server.answers = [{"delay": 0.02}, {}]
@@ -340,6 +341,7 @@ def test_a_folder_that_cannot_be_made(tmp_path, server):
     assert message == f"data.path: cannot keep files in {folder}: Not a directory"
 
 
+@pytest.mark.slow
 def test_a_full_disk(tmp_path, server):
     """A limit on the size of a file stands in for it: the system refuses a write in the same way."""
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"

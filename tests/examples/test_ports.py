@@ -119,6 +119,7 @@ def apart(got, expected, tolerance, name, floor=0.0):
     assert difference < tolerance, f"{name} is {difference:.1e} apart"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", PORTS)
 def test_a_port_agrees_with_pytorch_before_and_after_training(name, dtype):
@@ -149,6 +150,7 @@ def test_a_port_agrees_with_pytorch_before_and_after_training(name, dtype):
         assert torch.equal(tensor, before[tensor_name]), tensor_name
 
 
+@pytest.mark.slow
 def test_the_digits_network_trains_as_it_would_in_pytorch():
     torch.manual_seed(1)  # from seed 0 a rounding decides a maximum, and PyTorch leaves its own course in float64
     config = Model(channels=(16, 32, 64))

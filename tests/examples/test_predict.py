@@ -143,6 +143,7 @@ def test_a_network_that_names_no_classes(tmp_path, capsys):
     assert message == f"{tmp_path / 'network.jax'} names no classes: its network draws the picture again"
 
 
+@pytest.mark.slow
 def test_the_program_needs_no_jaxconv(file, tmp_path):
     """In a process of its own, in which the libraries that only training needs cannot be imported."""
     half().save(tmp_path / "picture.png")

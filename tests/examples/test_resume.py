@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from small_run import records, write_digits, write_settings
+from small_run import records
 
 from examples import train
 from examples.trainer.checkpoint import check_identity, kept_records, restore_trained
@@ -35,11 +35,8 @@ PROGRAM = {
 
 
 @pytest.fixture(scope="module")
-def arguments(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("digits")
-    write_digits(folder)
-    write_settings(folder / "small.toml", folder)
-    return ["--config", str(folder / "small.toml"), "--train.epochs", str(EPOCHS), "--optimizer.average", "0.9"]
+def arguments(arguments):
+    return [*arguments, "--train.epochs", str(EPOCHS), "--optimizer.average", "0.9"]
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +100,7 @@ def killed(arguments, out, when):
         return process.returncode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(KILLS))
 def test_a_killed_run_goes_on_as_if_it_had_not_been(arguments, uninterrupted, tmp_path, number, capfd):
     # Over the time that the loop takes, and a little more: some kills come while a checkpoint is written.
@@ -148,6 +146,7 @@ def test_a_second_signal_does_not_wait_for_the_steps_end(arguments, tmp_path, mo
     assert capsys.readouterr().err == "error: interrupted before it could save\n"
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_last_checkpoint(arguments, tmp_path, capsys):
     """A limit on the size of files fails the same call as a full disk does, and needs no rights to set."""
     arguments = [*arguments, "--out", str(tmp_path), "--train.log-every", str(STEPS)]

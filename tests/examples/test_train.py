@@ -1,5 +1,3 @@
-import contextlib
-import io
 import os
 import re
 import subprocess
@@ -12,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from jax.sharding import Mesh
-from small_run import batch, records, write_digits, write_settings
+from small_run import batch, records, without_pictures
 
 from examples import train
 from examples.trainer import step
@@ -34,29 +32,6 @@ def platforms_as_before():
     before = jax.config.jax_platforms
     yield
     jax.config.update("jax_platforms", before)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("digits")
-    write_digits(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def arguments(folder, tmp_path_factory):
-    config = tmp_path_factory.mktemp("config") / "small.toml"
-    write_settings(config, folder)
-    return ["--config", str(config)]
-
-
-@pytest.fixture(scope="module")
-def finished(arguments, tmp_path_factory):
-    """A run of 3 epochs of 3 steps: its folder, and what it printed into a pipe."""
-    out = tmp_path_factory.mktemp("runs") / "deep" / "first"
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        assert train.main([*arguments, "--out", str(out)]) == 0
-    return out, printed.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +88,8 @@ def test_what_a_terminal_receives_and_one_seed_gives_identical_metrics(
     finished, arguments, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes the output for a terminal
-    assert train.main([*arguments, "--out", str(tmp_path)]) == 0
+    with without_pictures():
+        assert train.main([*arguments, "--out", str(tmp_path)]) == 0
     assert (tmp_path / "metrics.jsonl").read_bytes() == (finished[0] / "metrics.jsonl").read_bytes()
     out, err = capsys.readouterr()
     assert err == ""
@@ -124,7 +100,8 @@ def test_what_a_terminal_receives_and_one_seed_gives_identical_metrics(
 
 
 def test_another_seed_gives_other_metrics(finished, arguments, tmp_path):
-    assert train.main([*arguments, "--out", str(tmp_path), "--train.seed", "1", "--platform", PLATFORM]) == 0
+    with without_pictures():
+        assert train.main([*arguments, "--out", str(tmp_path), "--train.seed", "1", "--platform", PLATFORM]) == 0
     ours, theirs = ([record for record in records(out) if "loss" in record] for out in (finished[0], tmp_path))
     assert [record["step"] for record in ours] == [record["step"] for record in theirs]
     assert all(one["loss"] != other["loss"] for one, other in zip(ours, theirs, strict=True))
@@ -347,6 +324,7 @@ def test_a_run_that_diverges(arguments, tmp_path, capsys):
     assert records(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_the_program_itself(folder, arguments, tmp_path):
     """Exit status and output of the command, in a process of its own."""
     broken = tmp_path / "broken"

@@ -1,10 +1,12 @@
 """Digits so few, and settings so small, that a whole run of the training program takes seconds."""
 
+import contextlib
 import gzip
 import json
 import struct
 
 import numpy as np
+import pytest
 
 
 def write_digits(folder, train=26, test=10):
@@ -37,6 +39,18 @@ def write_settings(file, digits):
         every = 1
         """
     )
+
+
+@contextlib.contextmanager
+def without_pictures():
+    """Within it, runs draw nothing: the pictures take longer than the few steps of a small run."""
+    from examples import train
+    from examples.trainer import report
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in ((report, "draw_curves"), (report, "draw_gradient_flow"), (train, "draw_network")):
+            patch.setattr(module, name, lambda *_: None)
+        yield
 
 
 def records(out):
