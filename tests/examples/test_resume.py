@@ -121,7 +121,9 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(arguments, uninterrupted, tm
     assert params["conv2"]["weight"].shape == (3, 2, 3, 3)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_and_says_how_to_go_on(arguments, uninterrupted, tmp_path, monkeypatch, capsys, number, status):
     before = signal.getsignal(number)
     with monkeypatch.context() as patch:
@@ -167,12 +169,14 @@ def test_a_full_disk_leaves_the_last_checkpoint(arguments, tmp_path, capsys):
     assert f"resumed   after step 6 of {STEPS}\n" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_resume_before_the_first_checkpoint_starts_from_the_beginning(arguments, uninterrupted, tmp_path, capsys):
     assert train.main([*arguments, "--out", str(tmp_path), "--resume"]) == 0
     assert "resumed   nothing: no checkpoint yet\n" in capsys.readouterr().out
     check_same(tmp_path, uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_run_without_resume_starts_anew(arguments, uninterrupted, tmp_path):
     for _ in range(2):
         assert train.main([*arguments, "--out", str(tmp_path), "--train.epochs", "1"]) == 0

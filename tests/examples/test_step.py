@@ -28,7 +28,7 @@ def stablehlo(program, platform):
     return program.step_fn.trace(program.state, images, labels).lower(lowering_platforms=(platform,)).as_text()
 
 
-@pytest.mark.parametrize("compute", ["bfloat16", "float16"])
+@pytest.mark.parametrize("compute", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_half_precision_computes_in_half_and_keeps_float32(compute):
     whole, half = built(), built(precision=Precision(compute))
     text = stablehlo(half, "cuda")
@@ -61,6 +61,7 @@ def test_a_loss_scale_that_is_too_large_costs_a_step_and_is_halved():
     assert not np.array_equal(state.params["conv1"]["weight"], params["conv1"]["weight"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("products", "word"), [("default", "DEFAULT"), ("high", "HIGH"), ("highest", "HIGHEST")])
 @pytest.mark.parametrize("model", [SMALL, Model(framework="linen", channels=(3, 4))], ids=["nnx", "linen"])
 def test_products_sets_the_precision_of_every_product(model, products, word):
@@ -100,7 +101,7 @@ def test_separable_blocks_against_torch():
     np.testing.assert_allclose(apply(params, image), wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kernel_size", [2, 3, 4, 5])
+@pytest.mark.parametrize("kernel_size", [3, *(pytest.param(size, marks=pytest.mark.slow) for size in (2, 4, 5))])
 def test_the_autoencoder_against_torch(kernel_size):
     config = Config(STILL, Model(network="autoencoder", channels=(4, 2), kernel_size=kernel_size))
     _, params = create(config, jax.random.key(0))
