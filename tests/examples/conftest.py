@@ -31,8 +31,10 @@ def finished(arguments, tmp_path_factory):
     """A run of 3 epochs of 3 steps: its folder, which nobody changes, and what it printed into a pipe."""
     out = tmp_path_factory.mktemp("runs") / "deep" / "first"
     before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)  # as `quick_compile`, which is of a module
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        assert train.main([*arguments, "--out", str(out)]) == 0
-    jax.config.update("jax_disable_most_optimizations", before)
+    jax.config.update("jax_disable_most_optimizations", True)  # as the fixture quick_compile, which is of a module
+    try:
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            assert train.main([*arguments, "--out", str(out)]) == 0
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
     return out, printed.getvalue()

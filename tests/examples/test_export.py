@@ -64,6 +64,7 @@ def test_it_is_for_three_platforms_and_calls_on_nothing_outside(plain):
     assert set(re.findall(r"custom_call @(\w+)", network.mlir_module())) <= {"shape_assertion"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "name"),
     [
@@ -83,6 +84,7 @@ def test_every_kind_of_classifier(config, name):
     np.testing.assert_allclose(predict.predict(network, images(2))[name], wanted, rtol=tolerance)
 
 
+@pytest.mark.slow
 def test_an_autoencoder_gives_images():
     config = Config(model=Model(network="autoencoder", channels=(2, 3)))
     apply, params, network = exported(config)

@@ -121,9 +121,8 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(arguments, uninterrupted, tm
     assert params["conv2"]["weight"].shape == (3, 2, 3, 3)
 
 
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_says_how_to_go_on(arguments, uninterrupted, tmp_path, monkeypatch, capsys, number, status):
     before = signal.getsignal(number)
     with monkeypatch.context() as patch:
@@ -142,6 +141,7 @@ def test_a_signal_saves_and_says_how_to_go_on(arguments, uninterrupted, tmp_path
     check_same(tmp_path, uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_second_signal_does_not_wait_for_the_steps_end(arguments, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Report, "record", lambda *_: [signal.raise_signal(signal.SIGINT) for _ in range(2)])
     assert train.main([*arguments, "--out", str(tmp_path)]) == 130
@@ -184,6 +184,7 @@ def test_a_run_without_resume_starts_anew(arguments, uninterrupted, tmp_path):
     assert [record["step"] for record in records(tmp_path)] == [2, 3, 3]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_run_is_refused(arguments, uninterrupted, capsys):
     metrics = (uninterrupted / "metrics.jsonl").read_bytes()
     resumed = [*arguments, "--out", str(uninterrupted), "--resume"]
@@ -203,6 +204,7 @@ def test_what_identifies_a_run():
         check_identity(Path("run"), {"b": 2}, {"a": 1})
 
 
+@pytest.mark.slow
 def test_trained_parameters_of_what_is_no_run(arguments, uninterrupted, tmp_path):
     with pytest.raises(RunError, match=r"holds no checkpoint: run examples\.train with --out"):
         restore_trained(tmp_path, read_config(Path(arguments[1])))

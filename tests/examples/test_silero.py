@@ -66,6 +66,7 @@ def test_the_weights_of_the_torchscript_model_give_its_own_outputs(theirs):
     check(model, theirs)
 
 
+@pytest.mark.slow
 def test_the_weights_of_the_safetensors_file_do_too(model, theirs):
     # The file holds another training of the same network than the models beside it, so the package's TorchScript
     # program runs with the file's weights.

@@ -28,7 +28,8 @@ def stablehlo(program, platform):
     return program.step_fn.trace(program.state, images, labels).lower(lowering_platforms=(platform,)).as_text()
 
 
-@pytest.mark.parametrize("compute", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("compute", ["bfloat16", "float16"])
 def test_half_precision_computes_in_half_and_keeps_float32(compute):
     whole, half = built(), built(precision=Precision(compute))
     text = stablehlo(half, "cuda")
@@ -47,6 +48,7 @@ def test_half_precision_computes_in_half_and_keeps_float32(compute):
     assert ours == pytest.approx(theirs, rel=2e-2)
 
 
+@pytest.mark.slow
 def test_a_loss_scale_that_is_too_large_costs_a_step_and_is_halved():
     program = built(precision=Precision("float16"))
     state, step_fn = program.state, program.step_fn

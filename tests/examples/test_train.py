@@ -99,6 +99,7 @@ def test_what_a_terminal_receives_and_one_seed_gives_identical_metrics(
     assert f"loss {final['loss']:.3f}" in out
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_metrics(finished, arguments, tmp_path):
     with without_pictures():
         assert train.main([*arguments, "--out", str(tmp_path), "--train.seed", "1", "--platform", PLATFORM]) == 0
@@ -136,6 +137,7 @@ class TorchNetwork(torch.nn.Module):
         return self.linear(x.permute(0, 2, 3, 1).flatten(1))
 
 
+@pytest.mark.slow
 def test_two_steps_against_torch():
     config = Config(
         STILL,
@@ -183,6 +185,7 @@ def test_two_steps_against_torch():
     assert int(state.step) == 2
 
 
+@pytest.mark.slow
 def test_chance_follows_the_step_and_the_step_learns():
     config = Config(model=Model(channels=(4, 6, 8)), optimizer=Optimizer(0.01), train=Train(seed=3, log_every=1))
     state, step_fn, *_ = step.build(config, steps=60)
@@ -217,6 +220,7 @@ def test_the_sums_are_over_the_steps_since_the_last_record():
     assert norms[3] < norms[4] < norms[2] + 4e-3
 
 
+@pytest.mark.slow
 def test_the_average_of_the_parameters():
     config = Config(STILL, SMALL, optimizer=Optimizer(0.01, warmup=0, average=0.15))
     state, step_fn, *_ = step.build(config, steps=10)
@@ -229,6 +233,7 @@ def test_the_average_of_the_parameters():
     assert not np.allclose(wanted, state.params["conv2"]["weight"])
 
 
+@pytest.mark.slow
 def test_the_step_lowers_for_every_platform_and_the_cpu_one_runs(built):
     state, step_fn, *_ = built
     images, labels = batch()
@@ -316,6 +321,7 @@ def test_a_folder_that_cannot_be_written(arguments, tmp_path, capsys):
     assert line == f"error: --out: cannot write into {tmp_path / 'file' / 'run'}: Not a directory\n"
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges(arguments, tmp_path, capsys):
     rate = ["--optimizer.learning-rate", "1e30", "--optimizer.warmup", "0"]
     assert train.main([*arguments, "--out", str(tmp_path), *rate]) == 2
