@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from cases import CASES, DATA_FORMATS, layout
+from closeness import assert_all_close, assert_close
 from jax import export
 from jax.test_util import check_grads
 from problems import three_ops
@@ -18,7 +19,9 @@ from jaxconv._spec.convolution import ConvSpec
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compile")
 
-# What computes in float64 too, so that a tolerance of rounding says what a formula is; test_native.py has the other.
+# The largest error of each family, relative to the largest number. What computes in float64 is compared in that, so
+# that a tolerance of rounding says what a formula is.
+TOLERANCES = dict.fromkeys(select.FAMILIES, 1e-12) | {"native": 1.4e-6}
 FAMILIES = {name: family for name, family in select.FAMILIES.items() if name != "native"}
 
 # Order-2 checks are run on these: each form of each algorithm, a stride whose phases differ, and a padding mode.
@@ -34,28 +37,37 @@ REPRESENTATIVE = (
 )
 
 
-def assert_close(actual, expected, rtol=1e-12):
-    actual, expected = np.asarray(actual), np.asarray(expected)
-    assert actual.shape == expected.shape
-    assert actual.dtype == expected.dtype
-    if expected.size:
-        assert np.abs(actual - expected).max() <= rtol * np.abs(expected).max()
+OPS = ("output", "input", "weight", "output with a bias", "input beside a bias", "weight beside a bias", "bias")
 
 
-@pytest.mark.parametrize("algorithm", FAMILIES)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_the_three_ops_are_the_oracles(case, algorithm):
-    family = FAMILIES[algorithm]
-    x, w, b, y = (jnp.asarray(a) for a in case.arrays())
-    expected = case.expected()
-    for data_format in DATA_FORMATS:
-        spec = case.spec(data_format)
-        xf, yf = layout(x, data_format), layout(y, data_format)
+def test_every_family_is_the_oracle(case):
+    """All ops of all families in both formats, with a bias and without one, in one program."""
+    arrays = case.arrays("float32")
+    x, w, b, y = (a.astype("float64") for a in arrays)
+    biased, dx, dw, db = case.oracle(x, w, b, y)
+    plain = biased - b.reshape(-1, *(1,) * case.rank)
+    ways = [(name, data_format) for name in select.FAMILIES for data_format in DATA_FORMATS]
 
-        found = jax.jit(partial(three_ops, family, spec))(xf, w, yf, b)  # one compilation for the three
-        y_expected, dx, dw, db = expected
-        for a, e in zip(found, (layout(y_expected, data_format), layout(dx, data_format), dw, db), strict=True):
-            assert_close(a, e)
+    @jax.jit
+    def compute(given):
+        found = {}
+        for name, data_format in ways:
+            ops = partial(three_ops, select.FAMILIES[name], case.spec(data_format))
+            x, w, b, y = given[name, data_format]
+            results = zip(OPS, (*ops(x, w, y), *ops(x, w, y, b)), strict=True)
+            found |= {f"{op}, {name}, {data_format}": result for op, result in results}
+        return found
+
+    given, expected, tolerances = {}, {}, {}
+    for name, data_format in ways:
+        dtype = "float32" if name == "native" else "float64"
+        xf, yf, of_x, plain_y, biased_y = (layout(a, data_format) for a in (x, y, dx, plain, biased))
+        given[name, data_format] = tuple(a.astype(dtype) for a in (xf, w, b, yf))
+        for op, result in zip(OPS, (plain_y, of_x, dw, biased_y, of_x, dw, db), strict=True):
+            expected[f"{op}, {name}, {data_format}"] = result.astype(dtype)
+            tolerances[f"{op}, {name}, {data_format}"] = TOLERANCES[name]
+    assert_all_close(compute(given), expected, tolerances)
 
 
 @pytest.mark.parametrize("algorithm", FAMILIES)

@@ -1,6 +1,7 @@
 """The convolutions against the oracle: values, gradients, dtypes, and the mistakes that others have made."""
 
 import contextlib
+import functools
 import itertools
 import math
 import re
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import reference
 from cases import CASES, DATA_FORMATS, layout
+from closeness import assert_all_close, assert_close
 from jax.test_util import check_grads
 
 import jaxconv
@@ -24,16 +26,6 @@ CONV_WEIGHT = {1: jaxconv.conv1d_weight, 2: jaxconv.conv2d_weight, 3: jaxconv.co
 MODES = ("zeros", "reflect", "replicate", "circular", "symmetric")
 
 
-def assert_close(actual, expected, rtol=1e-12):
-    """Equal shapes, dtypes, and values to `rtol` of the largest of them."""
-    actual, expected = np.asarray(actual), np.asarray(expected)
-    assert actual.shape == expected.shape
-    assert actual.dtype == expected.dtype
-    if expected.size:
-        scale = np.abs(expected).max()
-        assert np.abs(actual - expected).max() <= rtol * scale
-
-
 def images(*arrays):
     """Arrays as batches of images of one channel, and weights from one channel to one."""
     return [jnp.asarray(a)[None, None] for a in arrays]
@@ -42,37 +34,42 @@ def images(*arrays):
 # --- every case against the oracle ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("data_format", DATA_FORMATS)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_values_and_gradients_are_the_oracles(case, data_format):
-    arguments = case.arguments(data_format)
+def test_values_and_gradients_are_the_oracles(case):
     x, w, b, cotangent = case.arrays()
-    x, cotangent = layout(x, data_format), layout(cotangent, data_format)
+    expected_y, expected_x, expected_w, expected_b = case.expected()
     # With the output's size it is the transpose; it has neither the other modes nor crops.
     transposed = case.padding_mode in ("zeros", "circular") and min(min(pair) for pair in case.pads) >= 0
 
-    @jax.jit  # one compilation for everything
-    def compute(x, w, b, cotangent):
+    def results(data_format, x, cotangent, w, b):
+        arguments = case.arguments(data_format)
         y, vjp = jax.vjp(lambda x, w, b: CONV[case.rank](x, w, b, **arguments), x, w, b)
-        by_name = (
-            CONV_INPUT[case.rank](x.shape, w, cotangent, **arguments),
-            CONV_WEIGHT[case.rank](x, w.shape, cotangent, **arguments),
-        )
+        dx, dw, db = vjp(cotangent)
+        found = {"value": y, "gradient of x": dx, "gradient of w": dw, "gradient of b": db}
+        found["conv_input"] = CONV_INPUT[case.rank](x.shape, w, cotangent, **arguments)
+        found["conv_weight"] = CONV_WEIGHT[case.rank](x, w.shape, cotangent, **arguments)
         if transposed:
-            by_name += (CONV_TRANSPOSE[case.rank](cotangent, w, output_size=case.size, **arguments),)
-        return y, vjp(cotangent), by_name
+            found["conv_transpose"] = CONV_TRANSPOSE[case.rank](cotangent, w, output_size=case.size, **arguments)
+        return found
 
-    y, (dx, dw, db), (by_name_x, by_name_w, *by_transpose) = compute(x, w, b, cotangent)
-    expected_y, expected_x, expected_w, expected_b = case.expected()
-    expected_y, expected_x = layout(expected_y, data_format), layout(expected_x, data_format)
-    assert_close(y, expected_y)
-    assert_close(dx, expected_x)
-    assert_close(dw, expected_w)
-    assert_close(db, expected_b)
-    assert_close(by_name_x, expected_x)
-    assert_close(by_name_w, expected_w)
-    for transpose in by_transpose:
-        assert_close(transpose, expected_x)
+    @jax.jit  # one compilation for everything
+    def compute(images, w, b):
+        return {
+            f"{name}, {data_format}": result
+            for data_format, (x, cotangent) in images.items()
+            for name, result in results(data_format, x, cotangent, w, b).items()
+        }
+
+    found = compute({f: (layout(x, f), layout(cotangent, f)) for f in DATA_FORMATS}, w, b)
+    expected = {}
+    for data_format in DATA_FORMATS:
+        of_x = layout(expected_x, data_format)
+        named = {"value": layout(expected_y, data_format), "gradient of x": of_x, "gradient of w": expected_w}
+        named |= {"gradient of b": expected_b, "conv_input": of_x, "conv_weight": expected_w}
+        if transposed:
+            named["conv_transpose"] = of_x
+        expected |= {f"{name}, {data_format}": array for name, array in named.items()}
+    assert_all_close(found, expected)
 
 
 # --- the transposed convolution ------------------------------------------------------------------------------
@@ -143,27 +140,14 @@ def jacobian_transpose(f, shape, cotangent):
     return result
 
 
-@pytest.mark.parametrize("data_format", DATA_FORMATS)
 @pytest.mark.parametrize("name", TRANSPOSED)
-def test_transposed_values_and_gradients_are_the_oracles(name, data_format):
+def test_transposed_values_and_gradients_are_the_oracles(name):
     x_shape, w_shape, arguments = TRANSPOSED[name]
     rank = len(x_shape) - 2
     rng = np.random.default_rng(len(name))
     x, w, b = (rng.standard_normal(s) for s in (x_shape, w_shape, w_shape[1] * arguments.get("groups", 1)))
-    expected = reference.conv_transpose(x, w, b, **arguments)
-    cotangent = rng.standard_normal(expected.shape)
-
-    @jax.jit
-    def compute(x, w, b, cotangent):
-        def f(x, w, b):
-            return CONV_TRANSPOSE[rank](x, w, b, data_format=data_format, **arguments)
-
-        y, vjp = jax.vjp(f, x, w, b)
-        return y, *vjp(cotangent)
-
-    y, dx, dw, db = compute(layout(x, data_format), w, b, layout(cotangent, data_format))
-    assert_close(y, layout(expected, data_format))
-    assert_close(db, cotangent.sum(axis=(0, *range(2, rank + 2))))
+    value = reference.conv_transpose(x, w, b, **arguments)
+    cotangent = rng.standard_normal(value.shape)
     # What is linear in one image is so in each image of the batch.
     one = np.stack(
         [
@@ -172,8 +156,28 @@ def test_transposed_values_and_gradients_are_the_oracles(name, data_format):
         ]
         or [np.zeros(x_shape[1:])]
     )[: x_shape[0]]
-    assert_close(dx, layout(one, data_format))
-    assert_close(dw, jacobian_transpose(lambda w: reference.conv_transpose(x, w, **arguments), w_shape, cotangent))
+    of_w = jacobian_transpose(lambda w: reference.conv_transpose(x, w, **arguments), w_shape, cotangent)
+
+    @jax.jit
+    def compute(images, w, b):
+        found = {}
+        for data_format, (x, cotangent) in images.items():
+            f = functools.partial(CONV_TRANSPOSE[rank], data_format=data_format, **arguments)
+            y, vjp = jax.vjp(f, x, w, b)
+            found[data_format] = y, *vjp(cotangent)
+        return found
+
+    found = compute({f: (layout(x, f), layout(cotangent, f)) for f in DATA_FORMATS}, w, b)
+    for data_format, (y, dx, dw, db) in found.items():
+        assert_all_close(
+            {"value": y, "gradient of x": dx, "gradient of w": dw, "gradient of b": db},
+            {
+                "value": layout(value, data_format),
+                "gradient of x": layout(one, data_format),
+                "gradient of w": of_w,
+                "gradient of b": cotangent.sum(axis=(0, *range(2, rank + 2))),
+            },
+        )
 
 
 @pytest.mark.parametrize("mode", ["zeros", "circular"])

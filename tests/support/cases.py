@@ -103,8 +103,11 @@ class Case:
         }
 
     def expected(self, dtype="float64"):
-        """What the oracle says of `arrays`: the output with its bias, and the cotangents of x, w and b."""
-        x, w, b, y = self.arrays(dtype)
+        """What the oracle says of `arrays`."""
+        return self.oracle(*self.arrays(dtype))
+
+    def oracle(self, x, w, b, y):
+        """The output with its bias, and the cotangents of x, w and b where that of the output is y."""
         arguments = self.reference_arguments()
         return (
             reference.conv(x, w, b, **arguments),
@@ -117,6 +120,11 @@ class Case:
 def layout(x: np.ndarray, data_format: str) -> np.ndarray:
     """Channels-first images in `data_format`."""
     return x if data_format == "channels_first" else reference.channels_last(x)
+
+
+def integers(shape, seed=0):
+    """Whole numbers in float64: their sums are exact, so that equal means equal."""
+    return np.random.default_rng(seed).integers(-9, 10, shape).astype(np.float64)
 
 
 CASES = (
