@@ -1,14 +1,22 @@
 """What the tests share: how XLA and Hypothesis are set up for them, and two fixtures."""
 
 import atexit
+import gc
 import os
 import tempfile
+from collections import defaultdict
+from importlib.metadata import version
 
 # Before JAX is imported, by whatever test file comes first.
-# Eight devices, for what is split over several; a single thread each, since pytest-xdist takes a process per core.
+# XLA's compiler reads the flags that are written --so, up to the first that is not.
+# - Compiling is most of what the tests do, and XLA's newer emitters of loops take five times as long as those that they
+#   replace, which only the versions up to 0.10 still have.
+# - Eight devices, for what is split over several; a single thread each, since pytest-xdist takes a process per core.
 os.environ.setdefault(
     "XLA_FLAGS",
-    "--xla_force_host_platform_device_count=8 --xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+    ("--xla_cpu_use_fusion_emitters=false " if version("jaxlib").startswith("0.10.") else "")
+    + "--xla_cpu_parallel_codegen_split_count=1 --xla_cpu_multi_thread_eigen=false "
+    "--xla_force_host_platform_device_count=8 intra_op_parallelism_threads=1",
 )
 
 import hypothesis
@@ -24,6 +32,30 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 # The same cases each time, and no time limit on one, which may be the first to compile.
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("suite")
+
+# How many cases of a test `make quick` runs.
+OF_EACH_TEST = 4
+
+
+@pytest.hookimpl(tryfirst=True)  # before those that are not wanted are left out
+def pytest_collection_modifyitems(items):
+    """Marks as slow what tests the examples, and of a test of many cases all but a few, which are spread over them."""
+    tests = defaultdict(list)
+    for item in items:
+        tests[item.path, item.originalname].append(item)
+        if "examples" in item.path.relative_to(item.config.rootpath).parts:
+            item.add_marker("slow")
+    for cases in tests.values():
+        step = -(-len(cases) // OF_EACH_TEST)
+        for i, item in enumerate(cases):
+            if i % step:
+                item.add_marker("slow")
+
+
+def pytest_collection_finish():
+    """What has been imported stays: to look through it for garbage again and again would take a tenth of the time."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(scope="module")

@@ -25,15 +25,9 @@ import side_by_side  # noqa: E402
 import torch_side  # noqa: E402
 from side_by_side import Arr, Call  # noqa: E402
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    from torch.testing._internal.common_methods_invocations import op_db
-    from torch.testing._internal.common_modules import module_db
-
 pytestmark = pytest.mark.usefixtures("x64", "quick_compile")
 
 DTYPES = ("float32", "float64", "complex128")
-CHUNK = 40
 
 # --- what has no samples, and what is left out of them ---------------------------------------------------------
 
@@ -62,18 +56,29 @@ LEFT_OUT = {
 
 # Ops with many hundreds of samples: of those in float32 every so many-th is run, after all of them in float64.
 THINNED = {"max_pool1d": 4, "max_pool2d": 4, "max_pool3d": 4}
+PARTS = 8  # of the samples of such an op
 
 FUNCTIONS = [n for n in dir(jaxconv) if n.startswith(("conv", "unfold", "fold", "pad", "max_", "avg_", "adaptive_"))]
 LAYERS = jaxconv.nnx.__all__
-OPS = [op for op in op_db if op.name.startswith("nn.functional.") and op.name[14:] in FUNCTIONS]
-MODULES = [m for m in module_db if m.module_cls.__module__.startswith("torch.nn") and m.module_cls.__name__ in LAYERS]
-CLASSES = [*(m.module_cls for m in MODULES), *(getattr(torch.nn, name) for name in OWN_SAMPLES)]
+
+
+@functools.cache
+def databases():
+    """PyTorch's descriptions of its ops and modules, of those that are here too. Importing them takes seconds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from torch.testing._internal.common_methods_invocations import op_db
+        from torch.testing._internal.common_modules import module_db
+    ops = [op for op in op_db if op.name.startswith("nn.functional.") and op.name[14:] in FUNCTIONS]
+    of_torch = [m for m in module_db if m.module_cls.__module__.startswith("torch.nn")]
+    return ops, [m for m in of_torch if m.module_cls.__name__ in LAYERS]
 
 
 def test_all_names_have_samples_or_a_reason():
-    sampled = {op.name[14:] for op in OPS} | {m.module_cls.__name__ for m in MODULES}
+    ops, modules = databases()
+    sampled = {op.name[14:] for op in ops} | {m.module_cls.__name__ for m in modules}
     assert {*FUNCTIONS, *LAYERS} - sampled == set(NO_SAMPLES)
-    assert {c.__name__ for c in CLASSES} == set(LAYERS)
+    assert {*OWN_SAMPLES, *(m.module_cls.__name__ for m in modules)} == set(LAYERS)
 
 
 # --- functions ------------------------------------------------------------------------------------------------
@@ -98,40 +103,46 @@ def as_call(op, sample, used) -> Call:
 
 
 @functools.cache
-def samples(number, dtype):
-    """The different calls among the samples of an op, and which of `LEFT_OUT` they had."""
-    op, used = OPS[number], set()
-    torch.manual_seed(0)
-    found = (as_call(op, s, used) for s in op.sample_inputs("cpu", getattr(torch, dtype), requires_grad=False))
-    calls = list({str(c): c for c in found}.values())
-    return calls[:: THINNED.get(op.name[14:], 1) if dtype == "float32" else 1], used
+def samples(name, dtype):
+    """The different calls among the samples of an op in all its variants, and which of `LEFT_OUT` they had."""
+    calls, used = {}, set()
+    for op in databases()[0]:
+        if op.name[14:] == name:
+            torch.manual_seed(0)
+            for each in op.sample_inputs("cpu", getattr(torch, dtype), requires_grad=False):
+                found = as_call(op, each, used)
+                calls.setdefault(str(found), found)
+    return list(calls.values())[:: THINNED.get(name, 1) if dtype == "float32" else 1], used
 
 
-def chunks(dtype):
-    for number, op in enumerate(OPS):
-        for first in range(0, len(samples(number, dtype)[0]), CHUNK):
-            yield pytest.param(number, dtype, first, id=f"{op.name[14:]}-{op.variant_test_name}-{dtype}-{first}")
+SAMPLED = [
+    pytest.param(name, dtype, part, id=f"{name}-{dtype}-{part}")
+    for name in FUNCTIONS
+    if name not in NO_SAMPLES
+    for dtype in DTYPES
+    for part in range(PARTS if name in THINNED else 1)
+]
 
 
-@pytest.mark.parametrize(("number", "dtype", "first"), [c for dtype in DTYPES for c in chunks(dtype)])
-def test_functions(number, dtype, first):
-    calls = samples(number, dtype)[0][first : first + CHUNK]
+@pytest.mark.parametrize(("name", "dtype", "part"), SAMPLED)
+def test_functions(name, dtype, part):
+    calls = samples(name, dtype)[0][part :: PARTS if name in THINNED else 1]
     failures = side_by_side.compare(calls, differences.covered, gradients=dtype == "float64")
     assert not failures, "\n".join(failures)
 
 
 def test_only_ops_of_many_samples_are_thinned():
-    many = {op.name[14:] for number, op in enumerate(OPS) if len(samples(number, "float64")[0]) > 250}
+    many = {name for name in FUNCTIONS if len(samples(name, "float64")[0]) > 250}
     assert many == set(THINNED)
 
 
 def test_what_is_left_out_is_in_the_samples():
-    assert set().union(*(samples(number, "float32")[1] for number in range(len(OPS)))) == set(LEFT_OUT)
+    assert set().union(*(samples(name, "float32")[1] for name in FUNCTIONS)) == set(LEFT_OUT)
 
 
 def test_errors_of_functions():
     failures, seen = [], 0
-    for op in OPS:
+    for op in databases()[0]:
         if op.error_inputs_func is None:
             continue
         for error in op.error_inputs("cpu"):
@@ -157,7 +168,7 @@ def inputs(cls, dtype):
     """(constructor's arguments, by position and by name, input) of each sample of a module."""
     for args, shape in OWN_SAMPLES.get(cls.__name__, ()):
         yield args, {}, torch.ones(shape, dtype=getattr(torch, dtype))
-    for info in MODULES:
+    for info in databases()[1]:
         if info.module_cls is cls:
             for each in info.module_inputs_func(info, "cpu", getattr(torch, dtype), requires_grad=False, training=True):
                 (x,) = each.forward_input.args
@@ -201,10 +212,10 @@ def linen_layer(name, args, kwargs, dtype, x):
 
 
 @pytest.mark.parametrize("shell", [nnx_layer, linen_layer])
-@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch's, of lazy layers and of complex numbers
-def test_layers(cls, shell):
-    name, programs, wanted = cls.__name__, [], []
+def test_layers(name, shell):
+    cls, programs, given_to, wanted = getattr(torch.nn, name), [], [], []
     for dtype in DTYPES:
         for args, kwargs, given in inputs(cls, dtype):
             text = f"{name}{args}{kwargs} of {dtype}{tuple(given.shape)}"
@@ -222,15 +233,16 @@ def test_layers(cls, shell):
             value = torch_side.run(theirs, arrays).value
             g = side_by_side.numbers(side_by_side.rng_of(text), value.shape, dtype)
             wanted.append((text, torch_side.run(theirs, arrays, g)))
-            programs.append((shell(name, args, kwargs, dtype, arrays[0]), arrays, g))
+            programs.append(shell(name, args, kwargs, dtype, arrays[0]))
+            given_to.append((arrays, g))
     assert len(wanted) >= 4
 
-    def all_of_them():
-        for apply, arrays, g in programs:
+    def all_of_them(inputs):
+        for apply, (arrays, g) in zip(programs, inputs, strict=True):
             value, vjp = jax.vjp(apply, *arrays)
             yield value, vjp(g)
 
-    results = jax.tree.map(np.asarray, side_by_side.compiled(lambda: list(all_of_them()))())
+    results = jax.tree.map(np.asarray, jax.jit(lambda inputs: list(all_of_them(inputs)))(given_to))
     problems = []
     for (text, theirs), (value, gradients) in zip(wanted, results, strict=True):
         for_value, for_gradients = side_by_side.TOLERANCES[str(theirs.value.dtype)]
@@ -244,7 +256,7 @@ def test_layers(cls, shell):
 @pytest.mark.parametrize("shell", [nnx_layer, linen_layer])
 def test_errors_of_layers(shell):
     seen = 0
-    for info in MODULES:
+    for info in databases()[1]:
         if info.module_error_inputs_func is None:
             continue
         for error in info.module_error_inputs_func(info, "cpu", torch.float64, False, True):

@@ -4,8 +4,7 @@ A `Call` names a function and its arguments, which are PyTorch's; an array among
 and dtype are written down: its numbers follow from the call's text. So a call is hashable, distinct calls can be
 counted, and the text of a failing one is all that is needed to run it again.
 
-Compiling is most of the work, so many calls are compiled as one program, values and gradients together, by a compiler
-that is told not to try hard.
+Compiling is most of the work, so many calls are compiled as one program, values and gradients together.
 """
 
 import pathlib
@@ -24,11 +23,6 @@ import jaxconv
 
 REFUSALS = (TypeError, ValueError)
 GRAD = tuple(f"conv{rank}d_{which}" for rank in (1, 2, 3) for which in ("input", "weight"))
-
-# The second option alone is a factor of eight.
-COMPILER = {"xla_backend_optimization_level": 0}
-if jax.__version_info__ < (0, 11):  # later compilers lack this option
-    COMPILER["xla_cpu_use_fusion_emitters"] = False
 
 # (value, gradients): the largest difference, relative to the largest element or to 1. The 16-bit types are those
 # of one rounding of the result, and PyTorch rounds once more where it adds the bias.
@@ -213,10 +207,6 @@ def our_refusal(call: Call, arrays=None):
 # --- side by side ----------------------------------------------------------------------------------------------
 
 
-def compiled(fn):
-    return jax.jit(fn, compiler_options=COMPILER)
-
-
 def differentiable(arrays):
     return all(a.dtype.kind not in "iub" for a in arrays)
 
@@ -317,13 +307,13 @@ def _results(pending):
     programs = [_program(p.call, p.cotangent is not None) for p in pending]
     arguments = [(p.arrays, p.cotangent) for p in pending]
     try:
-        together = compiled(lambda arguments: [run(*a) for run, a in zip(programs, arguments, strict=True)])
+        together = jax.jit(lambda arguments: [run(*a) for run, a in zip(programs, arguments, strict=True)])
         return jax.tree.map(np.asarray, together(arguments))
     except Exception:
         results = []
         for run, argument in zip(programs, arguments, strict=True):
             try:
-                results.append(jax.tree.map(np.asarray, compiled(run)(*argument)))
+                results.append(jax.tree.map(np.asarray, jax.jit(run)(*argument)))
             except Exception as error:
                 results.append(f"fails when compiled or run: {type(error).__name__}: {error}")
         return results
