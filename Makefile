@@ -4,14 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Tests are many small compilations: one process a core, each with one thread, beats threads in one process.
 JOBS ?= auto
+# How many random problems each sanitizer computes per thread; the programs' own number where it is empty.
+PROBLEMS ?=
 # What the native kernels are made of. A change builds them anew.
 NATIVE := $(wildcard $(addprefix jaxconv/_native/,*.cpp *.h *.map *.cmake CMakeLists.txt))
 
-.PHONY: help train test coverage lint sanitize bench wheels clean
+.PHONY: help train test quick coverage lint sanitize bench wheels clean
 
 help:
 	@echo "make train      train the MNIST example (configs/mnist.toml) into runs/mnist"
 	@echo "make test       check style and types, then run the tests"
+	@echo "make quick      run the tests that are not slow: a part of each table, in a minute"
 	@echo "make coverage   run the tests and say which lines of the package none of them reaches"
 	@echo "make lint       style and types alone"
 	@echo "make sanitize   run the native kernels under the address, undefined behaviour and thread sanitizers"
@@ -53,6 +56,9 @@ lint: $(VENV)/.test
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS)
 
+quick: $(VENV)/.test
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+
 coverage: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term-missing:skip-covered
 
@@ -63,8 +69,8 @@ bench: $(VENV)/.benchmarks
 sanitize: $(VENV)/.test
 	$(BIN)/cmake -S tests/native/cpp -B build/sanitize
 	$(BIN)/cmake --build build/sanitize --parallel
-	build/sanitize/kernels_address
-	build/sanitize/kernels_thread
+	build/sanitize/kernels_address $(if $(PROBLEMS),--problems $(PROBLEMS))
+	build/sanitize/kernels_thread $(if $(PROBLEMS),--problems $(PROBLEMS))
 
 wheels: $(VENV)/.release
 	$(BIN)/python tools/wheels.py
