@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Tests are many small compilations: one process a core, each with one thread, beats threads in one process.
 JOBS ?= auto
+# Neighbours share what they have imported and compiled, so each process begins with a part of its own.
+PARALLEL := -n $(JOBS) --dist worksteal
 # How many random problems each sanitizer computes per thread; the programs' own number where it is empty.
 PROBLEMS ?=
 # What the native kernels are made of. A change builds them anew.
@@ -54,10 +56,10 @@ lint: $(VENV)/.test
 	$(BIN)/pyright
 
 test: lint
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest $(PARALLEL)
 
 quick: $(VENV)/.test
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 coverage: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term-missing:skip-covered

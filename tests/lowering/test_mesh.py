@@ -52,6 +52,7 @@ def check_same_course(found, wanted):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
+@pytest.mark.slow
 @eight_devices
 def test_eight_devices(arguments, one_device, tmp_path, capsys):
     assert train.main([*arguments, "--out", str(tmp_path), "--mesh", "data=8"]) == 0
@@ -60,6 +61,7 @@ def test_eight_devices(arguments, one_device, tmp_path, capsys):
     check_same_course(records(tmp_path), one_device)
 
 
+@pytest.mark.slow
 def test_two_processes_of_two_devices(arguments, one_device, tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))

@@ -358,6 +358,7 @@ np.save(sys.argv[1], np.asarray(f(x, w)[1]))
 """
 
 
+@pytest.mark.slow
 def test_a_pool_of_any_size_ends_and_gives_the_same(tmp_path):
     """One thread, whose only one may be the caller, and more threads than cores."""
     results = []
@@ -380,6 +381,7 @@ def test_a_pool_of_any_size_ends_and_gives_the_same(tmp_path):
         assert relative_error(other, results[0].astype("float64")) < 1e-6
 
 
+@pytest.mark.slow
 def test_many_calls_do_not_grow_the_process(arrays):
     x, w = arrays
     compute = jax.jit(jax.grad(lambda x, w: jnp.sum(conv(x, w) ** 2), argnums=(0, 1)))

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import jax
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,6 +23,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.slow
 def test_without_a_working_compiler_the_package_works_and_says_why(tmp_path):
     """Built from the source tree in a folder of its own; the tree's own library does not get into it."""
     arguments = ["--no-build-isolation", "--no-deps", "--no-cache-dir", "--wheel-dir", str(tmp_path)]

@@ -13,6 +13,7 @@ import pytest
 import reference
 from cases import CASES, DATA_FORMATS, layout
 from closeness import assert_all_close, assert_close
+from derivatives import check_derivatives
 from jax.test_util import check_grads
 
 import jaxconv
@@ -365,16 +366,20 @@ def test_groups_keep_their_channels():
 # --- gradients to second order -------------------------------------------------------------------------------
 
 
-def grads(f, *arrays):
-    # What is wrong is wrong by its own size; the tolerance is that of finite differences.
-    check_grads(f, arrays, order=2, modes=("fwd", "rev"), rtol=1e-4, atol=1e-4)
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_second_order_gradients_in_each_mode(mode):
     rng = np.random.default_rng(0)
     x, w, b = rng.standard_normal((2, 3, 4)), rng.standard_normal((2, 3, 2)), rng.standard_normal(2)
-    grads(lambda x, w, b: jaxconv.conv1d(x, w, b, 2, [(2, 3)], 2, padding_mode=mode), x, w, b)
+    check_derivatives(lambda x, w, b: jaxconv.conv1d(x, w, b, 2, [(2, 3)], 2, padding_mode=mode), (x, w, b))
+
+
+@pytest.mark.parametrize("f", [jaxconv.conv1d, jaxconv.conv_transpose1d])
+def test_gradients_are_what_finite_differences_come_to(f):
+    """JAX's own check, to second order."""
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((2, 3, 4)), rng.standard_normal((3, 3, 2))
+    f = jax.jit(functools.partial(f, padding=1, padding_mode="circular"))
+    check_grads(f, (x, w), order=2, modes=("fwd", "rev"), rtol=1e-4, atol=1e-4)
 
 
 SECOND_ORDER = {
@@ -413,7 +418,7 @@ SECOND_ORDER = {
 def test_second_order_gradients(name):
     f, *shapes = SECOND_ORDER[name]
     rng = np.random.default_rng(0)
-    grads(f, *(rng.standard_normal(s) for s in shapes))
+    check_derivatives(f, [rng.standard_normal(s) for s in shapes])
 
 
 # --- dtypes --------------------------------------------------------------------------------------------------

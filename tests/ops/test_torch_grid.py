@@ -280,6 +280,7 @@ for f, algorithm in itertools.product((first, own), ("auto", "xla")):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", MISREAD)
 def test_xla_does_not_abort(which):
     """XLA ends the process where it takes an axis of a convolution for one of groups: in a process of its own."""
