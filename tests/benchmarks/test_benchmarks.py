@@ -12,6 +12,8 @@ import jaxconv
 from benchmarks import __main__, layers, measure, networks
 from benchmarks.measure import Side
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 
 def side(*milliseconds, compile_s=None):
     return {"ms": milliseconds[0], "compile_s": compile_s, "memory_mb": None}

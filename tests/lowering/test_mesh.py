@@ -86,7 +86,7 @@ def test_two_processes_of_two_devices(arguments, one_device, tmp_path):
         for number in range(2)
     ]
     try:
-        (first, first_err), (second, second_err) = (process.communicate(timeout=120) for process in processes)
+        (first, first_err), (second, second_err) = (process.communicate(timeout=300) for process in processes)
     finally:
         for process in processes:
             process.kill()

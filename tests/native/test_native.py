@@ -33,6 +33,8 @@ from jaxconv._lowering.family import HIDDEN, NOT_KNOWN, ONE, make_problem
 from jaxconv._spec.convolution import ConvSpec
 from jaxconv._spec.padding import PADDING_MODES
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 FLOAT32 = np.dtype("float32")
 
 

@@ -190,5 +190,5 @@ def test_an_addition_to_pytorch_is_keyword_only():
 
 
 def test_the_front_page_is_the_module_functional():
-    for name in jaxconv.functional.__all__:
-        assert getattr(jaxconv, name) is getattr(jaxconv.functional, name)
+    for name, thing in public(jaxconv.functional).items():
+        assert getattr(jaxconv, name) is thing

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 ROOT = Path(__file__).parents[2]
 
 
