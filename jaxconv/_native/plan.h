@@ -1,10 +1,10 @@
 // Which of the two forms computes an op, and how it is cut into blocks: facts of the problem alone.
 #pragma once
 
-#include "dense.h"
-#include "lanes.h"
-#include "planar.h"
-#include "winograd.h"
+#include "forms/dense.h"
+#include "forms/lanes.h"
+#include "forms/planar.h"
+#include "forms/winograd.h"
 
 namespace jaxconv {
 namespace {

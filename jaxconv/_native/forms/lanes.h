@@ -3,7 +3,7 @@
 // that lane. What is left is multiplied and added lane by lane.
 #pragma once
 
-#include "dense.h"
+#include "forms/dense.h"
 
 namespace jaxconv {
 namespace {

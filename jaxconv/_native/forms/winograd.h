@@ -23,7 +23,7 @@
 // finite either. Then the pass says so, and the sum is taken.
 #pragma once
 
-#include "dense.h"
+#include "forms/dense.h"
 
 namespace jaxconv {
 namespace {

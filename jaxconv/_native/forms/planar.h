@@ -5,7 +5,7 @@
 // of the step side by side, so that what a vector reads is adjacent.
 #pragma once
 
-#include "dense.h"
+#include "forms/dense.h"
 
 namespace jaxconv {
 namespace {
