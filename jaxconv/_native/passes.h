@@ -6,154 +6,144 @@
 // position of the image each position of the padded one repeats. Its transpose in x is one pass for each phase of the
 // stride: i + low = p s + t d has, for the positions i of one phase, the same taps t, and p moves by one as i moves by
 // s.
+//
+// All of this is arithmetic: nothing is tabulated, however long an axis is.
 #pragma once
 
-#include "vector.h"
+#include "arithmetic.h"
+#include "problem.h"
 
 namespace jaxconv {
 namespace {
 
-struct Axis {
-  int64_t count = 0;          // positions of the target in this pass
-  int64_t step = 1;           // positions of the padded source from one of them to the next
-  int64_t taps = 0;           // of the kernel that take part
-  int32_t* offset = nullptr;  // of each tap, in positions of the padded source, ascending
-  int32_t* tap = nullptr;     // which position of the packed kernel each tap is, ascending
-  int64_t padded = 0;         // positions of the padded source
-  int32_t* source = nullptr;  // each of them: its position in the source, or -1 for a zero
-  int32_t* run = nullptr;     // how many from it on lie in the source as they do here, or are zeros like it
-  int32_t* target = nullptr;  // each target position of this pass: where it is in the target
-  int64_t stride = 1;         // from each of these to the next, or 0 where that differs
+// One axis of an image, and what its padding mode says lies beyond it.
+struct Extent {
+  int64_t size = 0;
+  Mode mode = Mode::zeros;
+  int64_t period = 0;  // of Mode::circular: what a crop has left
 
+  // Which position of the image lies at i; -1 for a zero. A mode that mirrors or wraps reaches one image beyond it at
+  // most.
+  int64_t at(int64_t i) const {
+    if (0 <= i && i < size) return i;
+    switch (mode) {
+      case Mode::zeros: return -1;
+      case Mode::reflect: return i < 0 ? -i : 2 * (size - 1) - i;
+      case Mode::replicate: return i < 0 ? 0 : size - 1;
+      case Mode::circular: return i < 0 ? i + period : i - period;
+      case Mode::symmetric: return i < 0 ? -i - 1 : 2 * size - 1 - i;
+    }
+    return -1;
+  }
+
+  // How many positions from i on lie in the image one after the other, or are all zeros.
+  int64_t run(int64_t i) const {
+    if (0 <= i && i < size) return size - i;
+    if (mode != Mode::zeros && mode != Mode::circular) return 1;
+    return i < 0 ? -i : INT64_MAX;
+  }
+};
+
+struct Axis {
+  int64_t count = 0;  // positions of the target in this pass
+  int64_t step = 1;   // positions of the padded source from one of them to the next
+  Extent source_extent, target_extent;
+  int64_t source_begin = 0;             // where in its extent the padded source begins
+  int64_t target_begin = 0;             // where in its extent the target's first position is
+  int64_t target_step = 1;              // ... and from one to the next
+  int64_t taps = 0;                     // of the kernel that take part
+  int64_t first_tap = 0, tap_step = 1;  // which positions of the packed kernel they are, of `kernel`
+  int64_t offset_step = 0;              // positions of the padded source from one to the next
+  int64_t kernel = 0;
+
+  int64_t tap(int64_t t) const { return first_tap + t * tap_step; }
+  int64_t offset(int64_t t) const { return t * offset_step; }
   // Positions of the padded source that `n` target positions read.
-  int64_t span(int64_t n) const { return taps == 0 ? 0 : (n - 1) * step + offset[taps - 1] + 1; }
+  int64_t span(int64_t n) const { return taps == 0 ? 0 : (n - 1) * step + offset(taps - 1) + 1; }
+  // Position i of the padded source: where it is in the source, or -1 for a zero; and how many from it on are adjacent
+  // there, or zeros like it.
+  int64_t source(int64_t i) const { return source_extent.at(source_begin + i); }
+  int64_t run(int64_t i) const { return source_extent.run(source_begin + i); }
+  // Position q of this pass: where it is in the target.
+  int64_t target(int64_t q) const { return target_extent.at(target_begin + q * target_step); }
+
+  // Whether all of the source is read as it lies: no position is a zero, repeated or out of order.
+  bool reads_in_order() const {
+    const int64_t padded = span(count);
+    return padded <= 0 || (source(0) >= 0 && run(0) >= padded);
+  }
+  // Whether the positions in the target are `target_step` apart.
+  bool writes_in_order() const { return count <= 1 || target_extent.run(target_begin) > (count - 1) * target_step; }
 };
 
 struct Pass {
   Axis axis[3];
+
+  bool empty() const { return axis[0].count == 0 || axis[1].count == 0 || axis[2].count == 0; }
+  int64_t taps() const { return axis[0].taps * axis[1].taps * axis[2].taps; }
 };
 
-// w[target, source, tap] of a group, by its strides; in reverse order of the taps for the transpose.
-struct Weights {
-  const void* data;
-  int64_t group, target, source, taps;
-  bool reversed;
-};
-
-// Small arrays of one call. They are freed together.
-class Arena {
- public:
-  Arena() = default;
-  Arena(const Arena&) = delete;
-  Arena& operator=(const Arena&) = delete;
-  ~Arena() {
-    while (head_ != nullptr) {
-      Node* next = head_->next;
-      std::free(head_);
-      head_ = next;
+// f(z, y, x, tap) for each tap of a pass: its number along each axis among those that take part, and its position in
+// the packed kernel.
+template <class F>
+JAXCONV_INLINE void for_each_tap(const Pass& pass, const F& f) {
+  const Axis &depth = pass.axis[0], &height = pass.axis[1], &width = pass.axis[2];
+  for (int64_t z = 0; z < depth.taps; ++z) {
+    for (int64_t y = 0; y < height.taps; ++y) {
+      const int64_t row = (depth.tap(z) * height.kernel + height.tap(y)) * width.kernel;
+      for (int64_t x = 0; x < width.taps; ++x) f(z, y, x, row + width.tap(x));
     }
   }
-
-  int32_t* numbers(int64_t count) {
-    Node* node = static_cast<Node*>(std::malloc(sizeof(Node) + most(count, 1) * sizeof(int32_t)));
-    if (node == nullptr) std::abort();
-    node->next = head_;
-    head_ = node;
-    return reinterpret_cast<int32_t*>(node + 1);
-  }
-
- private:
-  struct Node {
-    Node* next;
-  };
-  Node* head_ = nullptr;
-};
-
-// Which position of axis `a` of the image lies at i, which may be beyond it; -1 for a zero. A negative pad crops: what
-// goes round in circles is what is left.
-int64_t at(const Problem& p, int a, int64_t i) {
-  const int64_t n = p.x_size[a];
-  if (0 <= i && i < n) return i;
-  if (p.mode == Mode::circular) {
-    const int64_t begin = most(-p.low[a], 0), left = n - begin - most(-p.high[a], 0);
-    return begin + ((i - begin) % left + left) % left;
-  }
-  switch (p.mode) {
-    case Mode::replicate: return i < 0 ? 0 : n - 1;
-    case Mode::reflect: return i < 0 ? -i : 2 * (n - 1) - i;
-    case Mode::symmetric: return i < 0 ? -i - 1 : 2 * n - 1 - i;
-    default: return -1;
-  }
 }
 
-void find_runs(Axis* axis, Arena* arena) {
-  axis->run = arena->numbers(axis->padded);
-  for (int64_t i = axis->padded - 1; i >= 0; --i) {
-    const int32_t next = axis->source[i] < 0 ? -1 : axis->source[i] + 1;
-    axis->run[i] = i + 1 < axis->padded && axis->source[i + 1] == next ? axis->run[i + 1] + 1 : 1;
-  }
+// An axis of the image x of a problem.
+inline Extent image_extent(const Problem& p, int a) {
+  return {p.x_size[a], p.mode, p.x_size[a] + min(p.low[a], 0) + min(p.high[a], 0)};
 }
 
-// One axis of the convolution itself.
-Axis forward_axis(const Problem& p, int a, Arena* arena) {
-  Axis axis;
-  axis.count = p.y_size[a];
-  axis.step = p.stride[a];
-  axis.taps = p.kernel[a];
-  axis.offset = arena->numbers(axis.taps);
-  axis.tap = arena->numbers(axis.taps);
-  for (int64_t t = 0; t < axis.taps; ++t) {
-    axis.offset[t] = t * p.dilation[a];
-    axis.tap[t] = t;
+// The convolution itself.
+inline Pass forward_pass(const Problem& p) {
+  Pass pass;
+  for (int a = 0; a < 3; ++a) {
+    Axis& axis = pass.axis[a];
+    axis.count = p.y_size[a];
+    axis.step = p.stride[a];
+    axis.source_extent = image_extent(p, a);
+    axis.source_begin = -p.low[a];
+    axis.target_extent.size = p.y_size[a];
+    axis.taps = axis.kernel = p.kernel[a];
+    axis.offset_step = p.dilation[a];
   }
-  axis.padded = axis.span(axis.count);
-  axis.source = arena->numbers(axis.padded);
-  for (int64_t i = 0; i < axis.padded; ++i) axis.source[i] = at(p, a, i - p.low[a]);
-  find_runs(&axis, arena);
-  axis.target = arena->numbers(axis.count);
-  for (int64_t k = 0; k < axis.count; ++k) axis.target[k] = k;
-  return axis;
+  return pass;
 }
 
-// a / b rounded up, for any a: a crop begins at a position below zero.
-int64_t ceiling(int64_t a, int64_t b) { return a >= 0 ? up(a, b) : -(-a / b); }
+inline int64_t greatest_common_divisor(int64_t a, int64_t b) { return b == 0 ? a : greatest_common_divisor(b, a % b); }
 
 // One axis of its transpose in x: the positions of the padded image from `begin` to `end` that are in `phase`. The
 // kernel is packed in reverse, so that its positions ascend with their offsets.
-Axis backward_axis(const Problem& p, int a, int64_t begin, int64_t end, int64_t phase, Arena* arena) {
-  const int64_t s = p.stride[a], d = p.dilation[a], k = p.kernel[a];
-  const int64_t j0 = ceiling(begin - phase, s);  // positions phase + s j
+//
+// Position phase + s j is reached by the taps t with t d = phase + s u for some u >= 0, from position j - u of y. They
+// are an arithmetic progression: with g = gcd(s, d), t moves by s / g as u moves by d / g.
+inline Axis backward_axis(const Problem& p, int a, int64_t begin, int64_t end, int64_t phase) {
+  const int64_t s = p.stride[a], d = p.dilation[a], k = p.kernel[a], g = greatest_common_divisor(s, d);
+  const int64_t first = ceil_div(begin - phase, s);
   Axis axis;
-  axis.count = ceiling(end - phase, s) - j0;
-  axis.offset = arena->numbers(k);
-  axis.tap = arena->numbers(k);
-  int64_t furthest = -1;  // (t d - phase) / s of the last tap
-  for (int64_t t = k - 1; t >= 0; --t) {
-    if (t * d < phase || (t * d - phase) % s != 0) continue;
-    const int64_t back = (t * d - phase) / s;
-    if (furthest < 0) furthest = back;
-    axis.offset[axis.taps] = furthest - back;
-    axis.tap[axis.taps++] = k - 1 - t;
+  axis.count = ceil_div(end - phase, s) - first;
+  axis.kernel = k;
+  axis.tap_step = s / g;
+  axis.offset_step = d / g;
+  int64_t last = k - 1;
+  while (last >= 0 && last * d >= phase && (last * d - phase) % s != 0) --last;
+  if (last >= 0 && last * d >= phase) {
+    axis.taps = (last - ceil_div(phase, d)) / axis.tap_step + 1;
+    axis.first_tap = k - 1 - last;
+    axis.source_begin = first - (last * d - phase) / s;
   }
-  axis.padded = axis.span(axis.count);
-  axis.source = arena->numbers(axis.padded);
-  for (int64_t i = 0; i < axis.padded; ++i) {
-    const int64_t y = j0 - furthest + i;
-    axis.source[i] = 0 <= y && y < p.y_size[a] ? y : -1;
-  }
-  find_runs(&axis, arena);
-  axis.target = arena->numbers(axis.count);
-  for (int64_t q = 0; q < axis.count; ++q) axis.target[q] = at(p, a, phase + s * (j0 + q) - p.low[a]);
-  axis.stride = s;
-  for (int64_t q = 1; q < axis.count; ++q) {
-    if (axis.target[q] != axis.target[q - 1] + s) axis.stride = 0;
-  }
+  axis.source_extent.size = p.y_size[a];
+  axis.target_extent = image_extent(p, a);
+  axis.target_begin = phase + s * first - p.low[a];
+  axis.target_step = s;
   return axis;
-}
-
-// Whether all of an axis is read as it lies: no position is a zero, repeated or out of order.
-bool reads_in_order(const Axis& axis) {
-  return axis.padded == 0 || (axis.source[0] >= 0 && axis.run[0] == axis.padded);
 }
 
 }  // namespace

@@ -1,19 +1,47 @@
-// Which of the two forms computes an op, and how it is cut into blocks: facts of the problem alone.
+// Which of the forms computes an op, how its channels are cut into blocks, and how much scratch that takes: facts of
+// the problem alone.
 #pragma once
 
-#include "forms/dense.h"
-#include "forms/lanes.h"
-#include "forms/planar.h"
-#include "forms/winograd.h"
+#include "layout.h"
 
 namespace jaxconv {
 namespace {
 
-int64_t taps_of(const Problem& p) { return p.kernel[0] * p.kernel[1] * p.kernel[2]; }
+// The forms: what the lanes of a vector are. forms/ holds one in each file.
+enum class Form {
+  dense,     // channels of the target in a group, all of which meet each channel of the source
+  winograd,  // the same, with fewer multiplications
+  lanes,     // channels of the target in all groups
+  planar,    // adjacent positions of one channel
+};
+
+// Products of a tile of Form::winograd.
+constexpr int64_t kProducts = 16;
+
+struct Plan {
+  Problem problem;  // simplified
+  Form form;
+  int64_t source, target;  // channels of a group on the side that is read and on the side that is written
+  Blocks blocks;           // of Form::dense, which every other one but Form::lanes falls back to
+  Blocks winograd;         // of Form::winograd
+  Groups groups;           // of Form::lanes
+  int64_t slots;           // of the weight's gradient
+
+  // The scratch, in floats: what the form packs or sums, then what Form::dense does where Form::winograd goes first,
+  // then the bias, each group padded to whole blocks, or its gradient's sums in each slot.
+  int64_t dense_begin, bias_begin, floats;
+
+  // Of one packed bias: the channels of Form::lanes are those of one group.
+  int64_t bias_groups() const { return form == Form::lanes ? 1 : problem.groups; }
+  int64_t bias_floats() const {
+    return form == Form::lanes ? groups.padded_lanes() : problem.groups * blocks.padded_target();
+  }
+};
 
 // A kernel of one position that reads each pixel once sees no neighbours: the pixels are one row, and where the
-// channels come last those of all images are.
-Problem simplified(const Problem& p) {
+// channels come last those of all images are. The row may be longer than any axis of an image; positions are counted
+// with 64 bits.
+inline Problem simplified(const Problem& p) {
   for (int a = 0; a < 3; ++a) {
     if (p.kernel[a] != 1 || p.stride[a] != 1 || p.low[a] != 0 || p.high[a] != 0) return p;
   }
@@ -27,82 +55,58 @@ Problem simplified(const Problem& p) {
   return q;
 }
 
-// The forms: what the lanes of a vector are.
-enum class Form {
-  dense,     // channels of the target in a group, all of which meet each channel of the source
-  winograd,  // the same, with fewer multiplications
-  lanes,     // channels of the target in all groups
-  planar,    // adjacent positions of one channel
-};
-
-// Copies of a strip: the price of `lanes` where a channel meets this many others.
-constexpr int64_t kMostCopies = 16;
-// A multiplication in `planar` costs this much more than one in `dense`, which reads less.
-constexpr double kPlanarCost = 1.3;
-
-// The form whose vectors hold the fewest idle lanes. `width` is how many adjacent positions of the target there are.
-Form choose_form(Op op, const Problem& p, int64_t source, int64_t target, int64_t width) {
-  const double used = static_cast<double>(width) / round_up(width, kBlock);
-  const double dense = round_up(target, kBlock), planar = kPlanarCost * target / used;
-  if (p.groups > 1 && target < kBlock && source <= kMostCopies) {
-    // Images that lie in planes would be turned, and turned back, for little arithmetic.
-    return op != Op::weight && !p.channels_last && used > 0.7 ? Form::planar : Form::lanes;
-  }
-  if (op != Op::weight && planar < dense) return Form::planar;
+// Whether Winograd's tiles of the target take less time than sums.
+inline bool winograd_pays(Op op, const Problem& p, int64_t source, int64_t target) {
+  if (p.kernel[0] != 1 || p.kernel[1] != 3 || p.kernel[2] != 3) return false;
+  if (p.stride[0] != 1 || p.stride[1] != 1 || p.stride[2] != 1) return false;
+  if (min(source, target) < kWinogradChannels || source + target < 3 * kWinogradChannels) return false;
   const int64_t* size = op == Op::input ? p.x_size : p.y_size;
-  const int64_t blocks = p.groups * up(source, kGradientChannels) * up(target, kTargetChannels);
-  const int64_t tiles = op == Op::weight ? kFewestTilesOfSlot * most_slots(blocks) : kFewestTiles;
-  return winograd_serves(p, source, target, size, tiles) ? Form::winograd : Form::dense;
+  if (size[1] < 2 * p.dilation[1] || size[2] < 2 * p.dilation[2]) return false;
+  const int64_t blocks = p.groups * ceil_div(source, kGradientChannels) * ceil_div(target, kTargetChannels);
+  const int64_t enough = op == Op::weight ? kWinogradTilesPerSlot * most_slots(blocks) : kWinogradTiles;
+  return p.batch * size[0] * ceil_div(size[1], 2) * ceil_div(size[2], 2) >= enough;
 }
 
-struct Plan {
-  Problem problem;
-  Form form;
-  Groups groups;
-  Blocks blocks;    // of the sum itself
-  Blocks winograd;  // of Form::winograd
-  int64_t slots;    // sums of the weight's gradient that are taken apart
-  int64_t floats;   // of scratch
-  int64_t bias_at;  // where the bias begins in the scratch, of each group padded to whole blocks; or its gradient's
-                    // sums, of each slot
-  int64_t sum_at;   // where those of the sum itself begin in the scratch of Form::winograd
-};
-
-// Of one bias, packed: the lanes of Form::lanes are those of one group.
-int64_t bias_floats(const Plan& plan) {
-  return plan.form == Form::lanes ? round_up(plan.groups.lanes, kBlock)
-                                  : plan.problem.groups * plan.blocks.bias_floats();
+// The form whose vectors hold the fewest idle lanes.
+inline Form choose_form(Op op, const Problem& p, int64_t source, int64_t target) {
+  // Adjacent positions of the target in a pass, and which part of the lanes they use.
+  const int64_t width = op == Op::input ? ceil_div(p.x_size[2], p.stride[2]) : p.y_size[2];
+  const double use = static_cast<double>(width) / round_up(width, kBlock);
+  if (p.groups > 1 && target < kBlock && source <= kLanesSources) {
+    // Images that lie in planes would be transposed, and transposed back, for little arithmetic.
+    return op != Op::weight && !p.channels_last && use > kPlanarUse ? Form::planar : Form::lanes;
+  }
+  if (op != Op::weight && kPlanarCost * target / use < round_up(target, kBlock)) return Form::planar;
+  return winograd_pays(op, p, source, target) ? Form::winograd : Form::dense;
 }
 
-Plan make_plan(Op op, const Problem& original) {
+inline Plan make_plan(Op op, const Problem& original) {
   const Problem p = simplified(original);
   const bool transposed = op == Op::input;
-  const int64_t in = p.in_channels / p.groups, out = p.out_channels / p.groups;
-  const int64_t source = transposed ? out : in, target = transposed ? in : out;
+  const int64_t in = p.in_channels / p.groups, out = p.out_channels / p.groups, taps = taps_of(p);
   Plan plan{};
   plan.problem = p;
-  plan.form = choose_form(op, p, source, target, transposed ? up(p.x_size[2], p.stride[2]) : p.y_size[2]);
-  plan.groups = {p.groups * target, target, source};
-  plan.blocks = make_blocks(source, target, taps_of(p), op == Op::weight ? kGradientChannels : kSourceChannels);
+  plan.source = transposed ? out : in;
+  plan.target = transposed ? in : out;
+  plan.form = choose_form(op, p, plan.source, plan.target);
+  const bool gradient = op == Op::weight, winograd = plan.form == Form::winograd;
+  plan.groups = {p.groups * plan.target, plan.target, plan.source};
+  plan.blocks = make_blocks(plan.source, plan.target, taps, gradient ? kGradientChannels : kSourceChannels);
+  plan.winograd = make_blocks(plan.source, plan.target, kProducts, gradient ? kGradientChannels : plan.source);
   plan.slots = 1;
-  switch (plan.form) {
-    case Form::winograd:
-      plan.winograd = make_blocks(source, target, kProducts, op == Op::weight ? kGradientChannels : source);
-      plan.sum_at = p.groups * plan.winograd.floats();
-      if (op == Op::weight) plan.sum_at *= gradient_slots(p, plan.winograd);
-      [[fallthrough]];
-    case Form::dense:
-      if (op == Op::weight) plan.slots = gradient_slots(p, plan.blocks);
-      plan.floats = plan.sum_at + plan.slots * p.groups * plan.blocks.floats();
-      break;
-    case Form::lanes:
-      if (op == Op::weight) plan.slots = lanes_gradient_slots(p, plan.groups);
-      plan.floats = plan.slots * round_up(plan.groups.lanes, kBlock) * source * taps_of(p);
-      break;
-    case Form::planar: break;  // its weights are packed by each piece of work
+  if (gradient && plan.form == Form::lanes) {
+    plan.slots = slots_for(p, ceil_div(plan.groups.lanes, lanes_per_piece(p, plan.groups)));
+  } else if (gradient) {
+    plan.slots = slots_for(p, p.groups * plan.blocks.source_blocks * plan.blocks.target_blocks);
   }
-  plan.bias_at = plan.floats;
-  if (p.bias) plan.floats += plan.slots * bias_floats(plan);
+  plan.dense_begin = winograd ? plan.slots * p.groups * plan.winograd.floats() : 0;
+  switch (plan.form) {
+    case Form::dense:
+    case Form::winograd: plan.bias_begin = plan.dense_begin + plan.slots * p.groups * plan.blocks.floats(); break;
+    case Form::lanes: plan.bias_begin = plan.slots * plan.groups.padded_lanes() * plan.source * taps; break;
+    case Form::planar: plan.bias_begin = 0; break;  // its weights are packed by each piece of work
+  }
+  plan.floats = plan.bias_begin + (p.bias ? plan.slots * plan.bias_floats() : 0);
   return plan;
 }
 

@@ -1,6 +1,3 @@
-// What the passes are made of comes with the plan, and goes unused here.
-#pragma GCC diagnostic ignored "-Wunused-function"
-
 #include "plan.h"
 
 namespace jaxconv {

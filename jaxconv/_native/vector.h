@@ -1,11 +1,11 @@
-// Vectors of float32 as wide as the instruction set has them, and the storage types that are read into them.
+// Vectors of float32 as wide as the instruction set has them, and what compilers name differently.
 //
-// Everything in the kernels' headers is in an unnamed namespace and no function of std:: is instantiated: they are
-// compiled once per instruction set, and one that two translation units share would run on machines that lack one.
+// Everything in the kernels' headers is in an unnamed namespace, and no function of std:: is instantiated: they are
+// compiled once per instruction set, and the linker would keep one copy of what two translation units share, which may
+// be the one that this machine cannot run.
 #pragma once
 
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -13,24 +13,11 @@
 #include <immintrin.h>
 #endif
 
-#include "problem.h"
-
-#define JAXCONV_INLINE inline __attribute__((always_inline))
+#include "arithmetic.h"
+#include "tuning.h"
 
 namespace jaxconv {
 namespace {
-
-#if defined(__AVX512F__)
-constexpr int kLanes = 16;
-#elif defined(__AVX2__)
-constexpr int kLanes = 8;
-#else
-constexpr int kLanes = 4;
-#endif
-
-// Packed arrays are padded to whole blocks of this many channels, whatever the instruction set, so that the scratch
-// has one size.
-constexpr int kBlock = 16;
 
 // GCC has _Float16 in C++ since version 12 on x86 and since 13 on ARM, where the older name is of the same numbers.
 #if defined(__aarch64__) && !defined(__clang__) && __GNUC__ < 13
@@ -43,7 +30,7 @@ typedef float UnalignedVec __attribute__((vector_size(kLanes * 4), aligned(4), m
 JAXCONV_INLINE Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
 JAXCONV_INLINE void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
 
-// Asks for n numbers that are read soon. They need not be there.
+// Asks for n numbers that are read soon. The addresses may be invalid.
 JAXCONV_INLINE void prefetch(const float* p, int64_t n) {
   for (int64_t i = 0; i < n; i += 64 / static_cast<int64_t>(sizeof(float))) __builtin_prefetch(p + i, 0, 2);
 }
@@ -59,8 +46,8 @@ JAXCONV_INLINE __m256i first_lanes(int64_t n) {
 }
 #endif
 
-// The first n lanes, where a row of channels ends within a vector; none where n is not positive. What lies beyond them
-// is not touched.
+// The first n lanes, where a row of channels ends within a vector; none where n is not positive. Memory beyond them is
+// neither read nor written.
 JAXCONV_INLINE Vec load_first(const float* p, int64_t n) {
   if (n >= kLanes) return load(p);
 #if defined(__AVX512F__)
@@ -84,22 +71,15 @@ JAXCONV_INLINE void store_first(float* p, Vec v, int64_t n) {
 #endif
 }
 
-// Stores around the caches, where a vector is a whole line of them: a result too large for them is then not read from
-// memory before it is overwritten. `p` is the beginning of a line. A job that has stored so ends with `streamed`.
+// Stores past the caches (a streaming or non-temporal store), where a vector is a whole line of them; `p` is the
+// beginning of a line. A job that has stored so ends with `streaming_fence`.
 #if defined(__AVX512F__)
-constexpr bool kStreams = true;
-JAXCONV_INLINE void stream(float* p, Vec v) { _mm512_stream_ps(p, v); }
-JAXCONV_INLINE void streamed() { _mm_sfence(); }
+JAXCONV_INLINE void store_streaming(float* p, Vec v) { _mm512_stream_ps(p, v); }
+JAXCONV_INLINE void streaming_fence() { _mm_sfence(); }
 #else
-constexpr bool kStreams = false;
-JAXCONV_INLINE void stream(float* p, Vec v) { store(p, v); }
-JAXCONV_INLINE void streamed() {}
+JAXCONV_INLINE void store_streaming(float* p, Vec v) { store(p, v); }
+JAXCONV_INLINE void streaming_fence() {}
 #endif
-
-JAXCONV_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-JAXCONV_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-JAXCONV_INLINE int64_t up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-JAXCONV_INLINE int64_t round_up(int64_t a, int64_t b) { return up(a, b) * b; }
 
 // Of every 2 H lanes the first H of a and the first H of b, or the last of both: what a transposition exchanges.
 template <int H, bool Last, int... J>
@@ -134,7 +114,7 @@ JAXCONV_INLINE Vec pick(Vec v, Lanes from) {
 }
 
 // out[j * out_pitch + i] = in[i * in_pitch + j] for i < rows and j < columns, neither more than there are lanes.
-void transpose(float* out, int64_t out_pitch, const float* in, int64_t in_pitch, int64_t rows, int64_t columns) {
+inline void transpose(float* out, int64_t out_pitch, const float* in, int64_t in_pitch, int64_t rows, int64_t columns) {
   Vec block[kLanes];
   if (rows == kLanes && columns == kLanes) {
 #pragma GCC unroll 16
@@ -156,56 +136,6 @@ void transpose(float* out, int64_t out_pitch, const float* in, int64_t in_pitch,
       if (j < columns) store_first(out + j * out_pitch, block[j], rows);
     }
   }
-}
-
-// Part i of n parts of a whole that differ by one at most: where it begins.
-JAXCONV_INLINE int64_t part(int64_t whole, int64_t n, int64_t i) { return whole * i / n; }
-
-template <class F>
-void parallel(Parallel* threads, int64_t count, const F& job) {
-  threads->run(
-      threads, count, [](void* f, int64_t i) { (*static_cast<const F*>(f))(i); },
-      const_cast<void*>(static_cast<const void*>(&job)));
-}
-
-// Memory that a thread keeps from call to call, aligned to a cache line. What `get` gave before is lost.
-class Buffer {
- public:
-  Buffer() = default;
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-  ~Buffer() { std::free(memory_); }
-
-  template <class T = float>
-  T* get(int64_t count) {
-    const int64_t bytes = round_up(count * static_cast<int64_t>(sizeof(T)) + 64, 64);
-    if (bytes > bytes_) {
-      std::free(memory_);
-      bytes_ = 0;
-      memory_ = std::aligned_alloc(64, bytes);
-      if (memory_ == nullptr) std::abort();  // as std::bad_alloc would, in a thread that nobody joins
-      bytes_ = bytes;
-    }
-    return static_cast<T*>(memory_);
-  }
-
- private:
-  void* memory_ = nullptr;
-  int64_t bytes_ = 0;
-};
-
-// An array seen along its axes: strides in elements of the batch, of the three spatial axes and of the channels.
-template <class T>
-struct View {
-  T* data;
-  int64_t batch, axis[3], channel;
-};
-
-template <class T>
-View<T> images(T* data, int64_t channels, const int64_t size[3], bool channels_last) {
-  const int64_t pixels = size[0] * size[1] * size[2];
-  const int64_t each = channels_last ? channels : 1;
-  return {data, pixels * channels, {size[1] * size[2] * each, size[2] * each, each}, channels_last ? 1 : pixels};
 }
 
 }  // namespace

@@ -3,107 +3,99 @@
 // that lane. What is left is multiplied and added lane by lane.
 #pragma once
 
-#include "forms/dense.h"
+#include "forms/gradient.h"
 
-namespace jaxconv {
+namespace jaxconv::JAXCONV_ISA {
 namespace {
 
-constexpr int kLanePositions = 8;
-constexpr int kLaneTaps = 8;
-// The strip of one piece of work stays in the second cache, whatever else does.
-constexpr int64_t kLaneStripBytes = 192 << 10;
-constexpr int64_t kMostLanes = 64;  // channels of the target in one piece of work
+// -- the micro-kernels -------------------------------------------------------------------------------------------
 
-// Of `lanes` channels of the target in all, each `target` of a group meet `source` channels.
-struct Groups {
-  int64_t lanes, target, source;
+// out[p] = sum over the taps of source[p] w, lane by lane, for P positions.
+struct F32Lanes {
+  struct Args {
+    const float* source;  // of the first position
+    int64_t source_step;  // from one position to the next
+    const int64_t* taps;  // where each tap lies from there
+    int64_t tap_count;
+    const float* weights;  // kBlock for each tap
+    float* out;
+    int64_t out_step;  // from one position to the next
+    int64_t channels;  // how many are written
+    bool streaming;    // all channels are written, past the caches
+    Epilogue epilogue;
+  };
+  static constexpr int kVectors = 1;
+  static constexpr int largest_tile(int) { return kLanesPositions; }
 
-  int64_t met(int64_t lane, int64_t e) const { return lane / target * source + e; }
+  template <int P, int V>
+  static void run(const Args& args) {
+    const float* const source = args.source;
+    const int64_t* const taps = args.taps;
+    const float* const weights = args.weights;
+    const int64_t step = args.source_step, count = args.tap_count;
+    Vec sum[P][V] = {};
+    for (int64_t t = 0; t < count; ++t) {
+      const Vec weight = load(weights + t * kBlock);
+      const float* a = source + taps[t];
+#pragma GCC unroll 8
+      for (int p = 0; p < P; ++p) sum[p][0] += load(a + p * step) * weight;
+    }
+    args.epilogue.apply_to_channels(sum);
+    store_tile(sum, args.out, args.out_step, args.channels, args.streaming);
+  }
 };
 
-// out[p] = base + sum over the taps of source[p] w, lane by lane, for P positions. Nothing is added where `base` is
-// null.
-template <int P>
-void lanes_tile(const float* source, int64_t step, const int64_t* taps, int64_t count, const float* w, float* out,
-                int64_t pitch, int64_t n, const float* base, bool past) {
-  Vec sum[P] = {};
-  for (int64_t t = 0; t < count; ++t) {
-    const Vec weights = load(w + t * kBlock);
-    const float* a = source + taps[t];
-#pragma GCC unroll 8
-    for (int p = 0; p < P; ++p) sum[p] += load(a + p * step) * weights;
-  }
-#pragma GCC unroll 8
-  for (int p = 0; p < P; ++p) {
-    const Vec based = base ? sum[p] + load(base) : sum[p];
-    if (past) {
-      stream(out + p * pitch, based);
-    } else {
-      store_first(out + p * pitch, based, n);
-    }
-  }
-}
+// total[t] += sum over positions of x[tap t] y, lane by lane, for T taps.
+struct F32LanesWeight {
+  struct Args {
+    Rows x, y;
+    const int64_t* taps;  // where each tap lies from x on
+    int64_t rows, columns;
+    float* total;  // kBlock for each tap
+  };
+  static constexpr int kVectors = 1;
+  static constexpr int largest_tile(int) { return kLanesTaps; }
 
-// Products of the weight's gradient that are added up before their sum is added to others. Each brings a load of its
-// own, so that the additions cost little.
-constexpr int64_t kLaneTerms = 16;
-
-// total[t] += sum over positions of source[tap t] target, lane by lane, for T taps.
-template <int T>
-void lanes_weight_tile(const float* source, int64_t source_row, int64_t source_step, const int64_t* taps,
-                       const float* target, int64_t target_row, int64_t target_step, int64_t rows, int64_t width,
-                       float* total) {
-  Vec sum[T] = {}, whole[T] = {};
-  for (int64_t r = 0, terms = 0; r < rows; ++r) {
-    const float* a = source + r * source_row;
-    const float* b = target + r * target_row;
-    for (int64_t i = 0; i < width;) {
-      const int64_t end = least(width, i + kLaneTerms - terms);
-      terms += end - i;
-      for (; i < end; ++i, a += source_step, b += target_step) {
-        const Vec value = load(b);
+  template <int T, int V>
+  static void run(const Args& args) {
+    const Rows x = args.x, y = args.y;
+    const int64_t* const taps = args.taps;
+    const int64_t rows = args.rows, columns = args.columns;
+    Vec sum[T] = {}, whole[T] = {};
+    for (int64_t r = 0, terms = 0; r < rows; ++r) {
+      const float* a = x.data + r * x.row;
+      const float* b = y.data + r * y.row;
+      for (int64_t i = 0; i < columns;) {
+        const int64_t end = min(columns, i + kLanesTerms - terms);
+        terms += end - i;
+        for (; i < end; ++i, a += x.position, b += y.position) {
+          const Vec value = load(b);
 #pragma GCC unroll 8
-        for (int t = 0; t < T; ++t) sum[t] += load(a + taps[t]) * value;
+          for (int t = 0; t < T; ++t) sum[t] += load(a + taps[t]) * value;
+        }
+        if (terms < kLanesTerms) continue;
+        terms = 0;
+#pragma GCC unroll 8
+        for (int t = 0; t < T; ++t) whole[t] += sum[t], sum[t] = Vec{};
       }
-      if (terms < kLaneTerms) continue;
-      terms = 0;
-#pragma GCC unroll 8
-      for (int t = 0; t < T; ++t) whole[t] += sum[t], sum[t] = Vec{};
     }
-  }
+    float* const total = args.total;
 #pragma GCC unroll 8
-  for (int t = 0; t < T; ++t) store(total + t * kBlock, load(total + t * kBlock) + (whole[t] + sum[t]));
-}
-
-using LanesTile = void (*)(const float*, int64_t, const int64_t*, int64_t, const float*, float*, int64_t, int64_t,
-                           const float*, bool);
-using LanesWeightTile = void (*)(const float*, int64_t, int64_t, const int64_t*, const float*, int64_t, int64_t,
-                                 int64_t, int64_t, float*);
-constexpr LanesTile kLanesTiles[kLanePositions + 1] = {lanes_tile<1>, lanes_tile<1>, lanes_tile<2>,
-                                                       lanes_tile<3>, lanes_tile<4>, lanes_tile<5>,
-                                                       lanes_tile<6>, lanes_tile<7>, lanes_tile<8>};
-constexpr LanesWeightTile kLanesWeightTiles[kLaneTaps + 1] = {
-    lanes_weight_tile<1>, lanes_weight_tile<1>, lanes_weight_tile<2>, lanes_weight_tile<3>, lanes_weight_tile<4>,
-    lanes_weight_tile<5>, lanes_weight_tile<6>, lanes_weight_tile<7>, lanes_weight_tile<8>};
-
-struct LanesScratch {
-  Buffer strip, row, taps, local;
+    for (int t = 0; t < T; ++t) store(total + t * kBlock, load(total + t * kBlock) + (whole[t] + sum[t]));
+  }
 };
 
-LanesScratch& lanes_scratch() {
-  static thread_local LanesScratch scratch;
-  return scratch;
-}
+// -- strips and weights ------------------------------------------------------------------------------------------
 
 // Puts, for each of `count` positions, what `met` says of the `width` channels at the position into the lanes. What
 // the lanes of one vector meet mostly lies within one vector, so a load and a permutation do it.
-void spread(float* out, const float* in, int64_t count, int64_t pitch, int64_t width, const int32_t* met) {
+inline void spread(float* out, const float* in, int64_t count, int64_t pitch, int64_t width, const int32_t* met) {
   for (int64_t lane = 0; lane < pitch; lane += kLanes) {
-    int32_t first = met[lane], last = met[lane];
-    for (int c = 1; c < kLanes; ++c) first = least(first, met[lane + c]), last = most(last, met[lane + c]);
+    int64_t first = met[lane], last = met[lane];
+    for (int c = 1; c < kLanes; ++c) first = min(first, met[lane + c]), last = max(last, met[lane + c]);
     if (last - first < kLanes) {
       Lanes from;
-      for (int c = 0; c < kLanes; ++c) from[c] = met[lane + c] - first;
+      for (int c = 0; c < kLanes; ++c) from[c] = static_cast<int32_t>(met[lane + c] - first);
       // The last loads reach beyond the strip, by less than a vector: a Buffer has that room.
       for (int64_t i = 0; i < count; ++i) store(out + i * pitch + lane, pick(load(in + i * width + first), from));
     } else {
@@ -114,212 +106,206 @@ void spread(float* out, const float* in, int64_t count, int64_t pitch, int64_t w
   }
 }
 
-// A strip of `source` copies of what the lanes [lane, lane + n) of the target meet, one beneath the other.
+// A strip of `groups.source` copies of what the lanes of a slice of the target meet, one beneath the other.
 template <class T>
-Strip make_lanes_strip(LanesScratch* scratch, const View<const T>& from, const Pass& pass, const Groups& groups,
-                       const int64_t first[3], int64_t rows, int64_t width, int64_t batch, int64_t lane, int64_t n) {
-  const int64_t pitch = round_up(n, kBlock);
+Strip make_lanes_strip(Workspace* space, const View<const T>& from, const Pass& pass, const Groups& groups,
+                       const Box& box, const Slice& lanes) {
+  const int64_t pitch = round_up(lanes.count, kBlock), columns = pass.axis[2].span(box.columns());
+  const int64_t rows = pass.axis[1].span(box.rows()), positions = pass.axis[0].taps * rows * columns;
   if (groups.source == 1 && groups.target == 1) {
-    if (pitch != n) {  // the lanes beyond the last channel are read, and what they hold is not wanted
-      const Axis &high = pass.axis[1], &wide = pass.axis[2];
-      const int64_t floats = pass.axis[0].taps * high.span(rows) * wide.span(width) * pitch;
-      std::memset(scratch->strip.get(floats), 0, floats * sizeof(float));
+    if (pitch != lanes.count) {  // the lanes beyond the last channel are read, and what they hold is not wanted
+      std::memset(space->strip.get(positions * pitch), 0, positions * pitch * sizeof(float));
     }
-    return make_strip(&scratch->strip, from, pass, first, rows, width, batch, lane, n, pitch);
+    return make_strip(&space->strip, from, pass, box, lanes, pitch);
   }
-  const int64_t begin = groups.met(lane, 0), met = groups.met(lane + n - 1, groups.source - 1) + 1 - begin;
-  const Strip narrow = make_strip(&scratch->row, from, pass, first, rows, width, batch, begin, met, met);
-  const int64_t positions = pass.axis[0].taps * pass.axis[1].span(rows) * pass.axis[2].span(width);
-  float* out = scratch->strip.get(groups.source * positions * pitch);
-  int32_t table[kMostLanes];
+  const int64_t last = lanes.channel + lanes.count - 1, begin = groups.met(lanes.channel, 0);
+  const Slice read = {lanes.image, begin, groups.met(last, groups.source - 1) + 1 - begin};
+  const Strip narrow = make_strip(&space->row, from, pass, box, read, read.count);
+  float* out = space->strip.get(groups.source * positions * pitch);
+  int32_t met[kLanesChannels];
   for (int64_t e = 0; e < groups.source; ++e) {
-    for (int64_t c = 0; c < pitch; ++c) table[c] = groups.met(lane + least(c, n - 1), e) - begin;
-    spread(out + e * positions * pitch, narrow.data, positions, pitch, met, table);
+    for (int64_t c = 0; c < pitch; ++c) {
+      met[c] = static_cast<int32_t>(groups.met(min(lanes.channel + c, last), e) - begin);
+    }
+    spread(out + e * positions * pitch, narrow.data, positions, pitch, read.count, met);
   }
-  const int64_t wider = pass.axis[2].span(width) * pitch;
-  return {out, pass.axis[1].span(rows) * wider, wider, pitch, false};
+  return {out, rows * columns * pitch, columns * pitch, pitch};
 }
 
-// Where the taps of a strip lie, those of the second copy after those of the first, and which weights they meet.
-int64_t make_taps(int64_t* where, int64_t* which, const Strip& strip, const Pass& pass, const Problem& p,
-                  int64_t copies) {
+// Where the taps of such a strip lie, those of the second copy after those of the first, and where their weights are in
+// the packed kernel.
+inline int64_t lanes_taps(int64_t* places, int64_t* weights, const Strip& strip, const Pass& pass, const Groups& groups,
+                          int64_t kernel_taps) {
   int64_t count = 0;
-  const int64_t kernel = p.kernel[0] * p.kernel[1] * p.kernel[2];
-  for (int64_t e = 0; e < copies; ++e) {
-    for (int64_t z = 0; z < pass.axis[0].taps; ++z) {
-      for (int64_t y = 0; y < pass.axis[1].taps; ++y) {
-        for (int64_t x = 0; x < pass.axis[2].taps; ++x, ++count) {
-          where[count] = (e * pass.axis[0].taps + z) * strip.plane + pass.axis[1].offset[y] * strip.row +
-                         pass.axis[2].offset[x] * strip.position;
-          which[count] = e * kernel + (pass.axis[0].tap[z] * p.kernel[1] + pass.axis[1].tap[y]) * p.kernel[2] +
-                         pass.axis[2].tap[x];
-        }
-      }
-    }
+  for (int64_t e = 0; e < groups.source; ++e) {
+    for_each_tap(pass, [&](int64_t z, int64_t y, int64_t x, int64_t tap) {
+      places[count] = strip.tap(pass, e * pass.axis[0].taps + z, y, x);
+      weights[count++] = e * kernel_taps + tap;
+    });
   }
   return count;
 }
 
-// A block of the kernel as (copies, taps, lanes).
+// The kernel as (blocks, copies, taps, lanes).
 template <class T>
-void pack_lanes(const Weights& w, const Groups& groups, int64_t block, float* out) {
-  const T* from = static_cast<const T*>(w.data);
-  for (int64_t e = 0; e < groups.source; ++e) {
-    for (int64_t tap = 0; tap < w.taps; ++tap) {
-      for (int64_t c = 0; c < kBlock; ++c) {
-        const int64_t lane = block * kBlock + c;
-        const int64_t at_lane = lane / groups.target * w.group + lane % groups.target * w.target;
-        const int64_t at_tap = e * w.source + (w.reversed ? w.taps - 1 - tap : tap);
-        *out++ = lane < groups.lanes ? read(from[at_lane + at_tap]) : 0;
+void pack_lanes(const PassArgs<T>& args) {
+  PackedKernel& kernel = args.kernel;
+  if (kernel.form.done) return;
+  const Groups& groups = args.plan.groups;
+  const Weights& w = kernel.weights;
+  parallel(args.threads, ceil_div(groups.lanes, kBlock), [&](int64_t block) {
+    const T* from = static_cast<const T*>(w.data);
+    float* out = kernel.form.data + block * groups.source * w.taps * kBlock;
+    for (int64_t e = 0; e < groups.source; ++e) {
+      for (int64_t tap = 0; tap < w.taps; ++tap) {
+        for (int64_t c = 0; c < kBlock; ++c) {
+          const int64_t lane = block * kBlock + c;
+          const int64_t at_lane = lane / groups.target * w.group + lane % groups.target * w.target;
+          const int64_t at_tap = e * w.source + (w.reversed ? w.taps - 1 - tap : tap);
+          *out++ = lane < groups.lanes ? read(from[at_lane + at_tap]) : 0;
+        }
       }
     }
-  }
+  });
+  kernel.form.done = true;
 }
 
-// Lanes of one piece of work, whole blocks: fewer where the kernel is tall, so that a strip holds several times the
-// rows that the kernel has, and few of them are copied twice.
-int64_t lanes_of_a_piece(const Problem& p, const Groups& groups) {
-  int64_t lanes = least(round_up(groups.lanes, kBlock), kMostLanes);
-  const int64_t tall = 4 * (p.dilation[1] * (p.kernel[1] - 1) + 1) * p.kernel[0];
-  const int64_t row = (p.x_size[2] + p.dilation[2] * (p.kernel[2] - 1)) * groups.source * sizeof(float);
-  while (lanes > kBlock && lanes * tall * row > kLaneStripBytes) lanes = round_up(lanes / 2, kBlock);
-  return lanes;
-}
+// -- a pass ------------------------------------------------------------------------------------------------------
 
-// One pass over all images; `bias` and `add` as in dense_pass.
 template <class T>
-void lanes_pass(const Problem& p, const View<const T>& source, const View<T>& target, const Pass& pass,
-                const Groups& groups, const float* packed, const float* bias, bool add, Parallel* threads) {
-  const Axis &deep = pass.axis[0], &high = pass.axis[1], &wide = pass.axis[2];
-  if (deep.count == 0 || high.count == 0 || wide.count == 0) return;
-  const int64_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2];
-  const int64_t each = lanes_of_a_piece(p, groups), shares = up(groups.lanes, each);
-  const bool direct = as_float(target.data) != nullptr && target.channel == 1 && wide.stride != 0 && !add;
-  const bool past = direct && streams(target, p.batch, groups.lanes);
-  Cut c = cut(pass, each * groups.source, kLaneStripBytes, up(8 * threads->threads, p.batch * deep.count * shares));
-  if (add) c = {high.count, wide.count, 1, 1};
-  const int64_t pieces = (add ? 1 : deep.count) * c.row_pieces * c.width_pieces;
+bool lanes_pass(const PassArgs<T>& args) {
+  const Plan& plan = args.plan;
+  const Pass& pass = args.pass;
+  const View<T>& target = args.target;
+  const Axis &depth = pass.axis[0], &height = pass.axis[1], &width = pass.axis[2];
+  if (pass.empty()) return true;
+  pack_lanes(args);
+  const Groups& groups = plan.groups;
+  const int64_t kernel_taps = taps_of(plan.problem), most_taps = groups.source * pass.taps();
+  const int64_t each = lanes_per_piece(plan.problem, groups), shares = ceil_div(groups.lanes, each);
+  const bool in_place =
+      as_float(target.data) != nullptr && target.channel == 1 && width.writes_in_order() && !args.accumulate;
+  const bool streaming = in_place && uses_streaming_stores(target, plan.problem.batch, groups.lanes);
+  const int64_t images = plan.problem.batch * depth.count * shares;
+  Pieces pieces = args.accumulate ? whole_images(pass)
+                                  : cut(pass, each * groups.source, kStripBytes,
+                                        ceil_div(kPiecesPerThread * args.threads->threads, images));
+  pieces.images = plan.problem.batch;
+  pieces.shares = shares;
 
-  parallel(threads, p.batch * pieces * shares, [&](int64_t job) {
-    LanesScratch& scratch = lanes_scratch();
-    const int64_t lane = job % shares * each, n = least(each, groups.lanes - lane);
-    const int64_t piece = job / shares % pieces, image = job / shares / pieces;
-    int64_t first[3];
-    first[2] = piece % c.width_pieces * c.width;
-    first[1] = piece / c.width_pieces % c.row_pieces * c.rows;
-    const int64_t width = least(c.width, wide.count - first[2]), rows = least(c.rows, high.count - first[1]);
-    const int64_t deep_begin = add ? 0 : piece / c.width_pieces / c.row_pieces;
-    const int64_t deep_end = add ? deep.count : deep_begin + 1;
-    const int64_t most_taps = groups.source * deep.taps * high.taps * wide.taps;
-    const int64_t local_pitch = round_up(n, kBlock);
-
-    for (first[0] = deep_begin; first[0] < deep_end; ++first[0]) {
-      const Strip strip = make_lanes_strip(&scratch, source, pass, groups, first, rows, width, image, lane, n);
-      // The taps' places, which weights they meet, and these weights for one vector side by side.
-      int64_t* where = scratch.taps.get<int64_t>(most_taps * (2 + kBlock / 2));
-      int64_t* which = where + most_taps;
-      float* weights = reinterpret_cast<float*>(which + most_taps);
-      const int64_t count = make_taps(where, which, strip, pass, p, groups.source);
-      float* local = direct ? nullptr : scratch.local.get(rows * width * local_pitch);
-      const int64_t position_tiles = up(width, kLanePositions);
-      for (int64_t v = 0; v < n; v += kBlock) {
-        const float* block = packed + (lane + v) / kBlock * groups.source * taps * kBlock;
-        for (int64_t t = 0; t < count; ++t) copy(weights + t * kBlock, block + which[t] * kBlock, kBlock);
-        for (int64_t r = 0; r < rows; ++r) {
-          float* row;
-          int64_t pitch = local_pitch;
-          if (!direct) {
-            row = local + r * width * local_pitch + v;
-          } else {
-            row = as_float(target.data) + image * target.batch + deep.target[first[0]] * target.axis[0] +
-                  high.target[first[1] + r] * target.axis[1] + wide.target[first[2]] * target.axis[2] + lane + v;
-            pitch = wide.stride * target.axis[2];
-          }
-          const float* from = strip.data + r * high.step * strip.row + v;
-          for (int64_t i = 0; i < position_tiles; ++i) {
-            const int64_t q = part(width, position_tiles, i), q_end = part(width, position_tiles, i + 1);
-            for (int64_t part_of = 0; part_of < kBlock && v + part_of < n; part_of += kLanes) {
-              kLanesTiles[q_end - q](from + q * wide.step * strip.position + part_of, wide.step * strip.position, where,
-                                     count, weights + part_of, row + q * pitch + part_of, pitch,
-                                     (direct ? n : local_pitch) - v - part_of,
-                                     bias ? bias + lane + v + part_of : nullptr, past);
+  parallel(args.threads, pieces.size(), [&](int64_t job) {
+    Workspace& space = workspace();
+    const Piece piece = pieces[job];
+    const int64_t first = piece.share * each;
+    const Slice lanes = {piece.image, first, min(each, groups.lanes - first)};
+    const int64_t results_pitch = round_up(lanes.count, kBlock), columns = piece.box.columns();
+    for (int64_t plane = 0; plane < piece.box.planes(); ++plane) {
+      const Box box = piece.box.plane(plane);
+      const Strip strip = make_lanes_strip(&space, args.source, pass, groups, box, lanes);
+      // Where the taps lie, which weights they meet, and these weights for one block side by side.
+      int64_t* places = space.taps.get<int64_t>(2 * most_taps);
+      int64_t* which = places + most_taps;
+      float* weights = space.weights.get(most_taps * kBlock);
+      float* results = in_place ? nullptr : space.results.get(box.rows() * columns * results_pitch);
+      float* first_row = nullptr;
+      if (in_place) {
+        first_row = as_float(target.data) + lanes.image * target.batch + depth.target(box.begin[0]) * target.axis[0] +
+                    width.target(box.begin[2]) * target.axis[2] + first;
+      }
+      F32Lanes::Args tile;
+      tile.source_step = width.step * strip.position;
+      tile.taps = places;
+      tile.tap_count = lanes_taps(places, which, strip, pass, groups, kernel_taps);
+      tile.out_step = in_place ? width.target_step * target.axis[2] : results_pitch;
+      tile.streaming = streaming;
+      for (int64_t block = 0; block < lanes.count; block += kBlock) {
+        const float* packed = args.kernel.form.data + (first + block) * groups.source * kernel_taps;
+        for (int64_t t = 0; t < tile.tap_count; ++t) copy(weights + t * kBlock, packed + which[t] * kBlock, kBlock);
+        const int64_t end = min(block + kBlock, lanes.count);
+        for (int64_t r = 0; r < box.rows(); ++r) {
+          float* row = in_place ? first_row + height.target(box.begin[1] + r) * target.axis[1]
+                                : results + r * columns * results_pitch;
+          const float* from = strip.data + r * height.step * strip.row;
+          for_each_part(columns, kLanesPositions, [&](Range positions) {
+            for (int64_t lane = block; lane < end; lane += kLanes) {
+              tile.source = from + positions.begin * tile.source_step + lane;
+              tile.weights = weights + lane - block;
+              tile.out = row + positions.begin * tile.out_step + lane;
+              tile.channels = (in_place ? lanes.count : results_pitch) - lane;
+              tile.epilogue = args.epilogue.from(first + lane);
+              kTiles<F32Lanes>.run[1][positions.size()](tile);
             }
-          }
+          });
         }
       }
-      if (!direct) write_piece(target, pass, first, rows, width, image, lane, n, local, local_pitch, add);
+      if (!in_place) write_box(target, pass, box, lanes, results, results_pitch, args.accumulate);
     }
-    if (past) streamed();
+    if (streaming) streaming_fence();
   });
+  return true;
 }
 
-int64_t lanes_gradient_slots(const Problem& p, const Groups& groups) {
-  const int64_t shares = up(groups.lanes, lanes_of_a_piece(p, groups));
-  return least(up(16, shares), p.batch * p.y_size[0] * p.y_size[1] * up(p.y_size[2], kFewPositions));
-}
+// -- the weight's gradient ---------------------------------------------------------------------------------------
 
-// The weight's gradient: w is (lanes, source, taps), as it is without packing; `bias` as in dense_weight.
+// w is (lanes, source, taps), as it is without packing.
 template <class T>
-void lanes_weight(const Problem& p, const View<const T>& x, const View<const T>& y, const Pass& pass,
-                  const Groups& groups, T* w, float* bias, float* sums, Parallel* threads) {
-  const Axis &high = pass.axis[1], &wide = pass.axis[2];
-  const int64_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2], all = groups.source * taps;
-  const int64_t each = lanes_of_a_piece(p, groups), shares = up(groups.lanes, each);
-  const int64_t slots = lanes_gradient_slots(p, groups), whole = round_up(groups.lanes, kBlock) * all;
-  const Cut c = cut(pass, each * groups.source, kLaneStripBytes, 1);
-  const int64_t pieces = p.batch * p.y_size[0] * c.row_pieces * c.width_pieces;
+bool lanes_weight(const WeightArgs<T>& args) {
+  const Plan& plan = args.plan;
+  const Pass& pass = args.pass;
+  const Groups& groups = plan.groups;
+  const Axis &height = pass.axis[1], &width = pass.axis[2];
+  const int64_t all = groups.source * taps_of(plan.problem), slot_floats = groups.padded_lanes() * all;
+  const int64_t each = lanes_per_piece(plan.problem, groups), shares = ceil_div(groups.lanes, each);
+  Pieces pieces = cut(pass, each * groups.source, kStripBytes, 1);
+  pieces.images = plan.problem.batch;
 
-  parallel(threads, shares * slots, [&](int64_t job) {
-    LanesScratch& scratch = lanes_scratch();
-    const int64_t slot = job % slots, lane = job / slots * each, n = least(each, groups.lanes - lane);
-    const int64_t padded = round_up(n, kBlock);
-    float* total = sums + slot * whole + lane * all;  // (blocks, copies and taps, lanes)
-    std::memset(total, 0, padded * all * sizeof(float));
-    const bool direct = as_float(y.data) != nullptr && y.channel == 1 && n == padded;
-    float* of_bias = bias ? bias + slot * round_up(groups.lanes, kBlock) + lane : nullptr;
-    if (of_bias != nullptr) std::memset(of_bias, 0, padded * sizeof(float));
-
-    for (int64_t piece = part(pieces, slots, slot); piece < part(pieces, slots, slot + 1); ++piece) {
-      const auto [image, first, rows, width] = piece_of(c, pass, piece);
-      const Strip strip = make_lanes_strip(&scratch, x, pass, groups, first, rows, width, image, lane, n);
-      int64_t* where = scratch.taps.get<int64_t>(2 * all);
-      make_taps(where, where + all, strip, pass, p, groups.source);
-
-      const T* from = y.data + image * y.batch + first[0] * y.axis[0] + first[1] * y.axis[1] + first[2] * y.axis[2] +
-                      lane * y.channel;
-      const float* grad = as_float(from);
-      int64_t grad_row = y.axis[1], grad_step = y.axis[2];
-      if (!direct) {
-        float* copied = scratch.local.get(rows * width * padded);
-        std::memset(copied, 0, rows * width * padded * sizeof(float));
-        for (int64_t r = 0; r < rows; ++r) {
-          copy_plain_row(copied + r * width * padded, from + r * y.axis[1], width, n, padded, y.axis[2], y.channel);
-        }
-        grad = copied, grad_row = width * padded, grad_step = padded;
-      }
-      if (of_bias != nullptr) add_positions(grad, grad_row, grad_step, rows, width, padded, of_bias);
-      const int64_t tiles = up(all, kLaneTaps);
-      for (int64_t v = 0; v < padded; v += kLanes) {
-        float* sum = total + v / kBlock * kBlock * all + v % kBlock;
-        for (int64_t i = 0; i < tiles; ++i) {
-          const int64_t t = part(all, tiles, i), t_end = part(all, tiles, i + 1);
-          kLanesWeightTiles[t_end - t](strip.data + v, high.step * strip.row, wide.step * strip.position, where + t,
-                                       grad + v, grad_row, grad_step, rows, width, sum + t * kBlock);
-        }
+  parallel(args.threads, shares * plan.slots, [&](int64_t job) {
+    Workspace& space = workspace();
+    const int64_t slot = job % plan.slots, first = job / plan.slots * each, n = min(each, groups.lanes - first);
+    const int64_t pitch = round_up(n, kBlock);
+    float* total = args.form_sums + slot * slot_floats + first * all;  // (blocks, copies and taps, lanes)
+    std::memset(total, 0, pitch * all * sizeof(float));
+    float* bias = nullptr;
+    if (args.bias != nullptr) {
+      bias = args.bias + slot * groups.padded_lanes() + first;
+      std::memset(bias, 0, pitch * sizeof(float));
+    }
+    const Range range = part(pieces.size(), plan.slots, slot);
+    for (int64_t i = range.begin; i < range.end; ++i) {
+      const Piece piece = pieces[i];
+      const Slice lanes = {piece.image, first, n};
+      const Strip strip = make_lanes_strip(&space, args.x, pass, groups, piece.box, lanes);
+      int64_t* places = space.taps.get<int64_t>(2 * all);
+      lanes_taps(places, places + all, strip, pass, groups, taps_of(plan.problem));
+      const Rows gradient = gradient_rows(&space.gradient, args.y, piece.box, lanes, pitch);
+      if (bias != nullptr) add_positions(gradient, piece.box, pitch, bias);
+      F32LanesWeight::Args tile;
+      tile.rows = piece.box.rows();
+      tile.columns = piece.box.columns();
+      for (int64_t lane = 0; lane < pitch; lane += kLanes) {
+        tile.x = {strip.data + lane, height.step * strip.row, width.step * strip.position};
+        tile.y = {gradient.data + lane, gradient.row, gradient.position};
+        float* to = total + lane / kBlock * kBlock * all + lane % kBlock;
+        for_each_part(all, kLanesTaps, [&](Range taps) {
+          tile.taps = places + taps.begin;
+          tile.total = to + taps.begin * kBlock;
+          kTiles<F32LanesWeight>.run[1][taps.size()](tile);
+        });
       }
     }
   });
 
-  parallel(threads, up(groups.lanes, kBlock), [&](int64_t block) {
+  parallel(args.threads, ceil_div(groups.lanes, kBlock), [&](int64_t block) {
     for (int64_t t = 0; t < all; ++t) {
       float sum[kBlock];
-      add_slots(sum, sums + (block * all + t) * kBlock, kBlock, slots, whole);
-      for (int64_t c = 0; c < least(groups.lanes - block * kBlock, kBlock); ++c) {
-        write(w + (block * kBlock + c) * all + t, sum[c]);
+      add_slots(sum, args.form_sums + (block * all + t) * kBlock, kBlock, plan.slots, slot_floats);
+      for (int64_t c = 0; c < min(groups.lanes - block * kBlock, kBlock); ++c) {
+        write(args.w + (block * kBlock + c) * all + t, sum[c]);
       }
     }
   });
+  return true;
 }
 
 }  // namespace
-}  // namespace jaxconv
+}  // namespace jaxconv::JAXCONV_ISA

@@ -25,26 +25,8 @@
 
 #include "forms/dense.h"
 
-namespace jaxconv {
+namespace jaxconv::JAXCONV_ISA {
 namespace {
-
-constexpr int64_t kProducts = 16;
-// Transformed numbers of a piece of work, which stay in the second cache.
-constexpr int64_t kTransformedBytes = 320 << 10;
-// With fewer channels than these on one side, or on both, the transformations take longer than what they save.
-constexpr int64_t kFewestChannels = 16;
-// With fewer tiles than these the kernel's transformation does, for an image; so do the sums of the weight's gradient
-// with fewer tiles in each of its slots.
-constexpr int64_t kFewestTiles = 64;
-constexpr int64_t kFewestTilesOfSlot = 8;
-
-// Whether tiles of a plane of `size` take less time than sums.
-bool winograd_serves(const Problem& p, int64_t source, int64_t target, const int64_t size[3], int64_t fewest_tiles) {
-  const bool tiles_fit = size[1] >= 2 * p.dilation[1] && size[2] >= 2 * p.dilation[2];
-  return p.kernel[0] == 1 && p.kernel[1] == 3 && p.kernel[2] == 3 && p.stride[0] == 1 && p.stride[1] == 1 &&
-         p.stride[2] == 1 && tiles_fit && least(source, target) >= kFewestChannels &&
-         source + target >= 3 * kFewestChannels && p.batch * size[0] * up(size[1], 2) * up(size[2], 2) >= fewest_tiles;
-}
 
 // -- the transformations of one tile and a vector of channels --------------------------------------------------------
 
@@ -73,7 +55,7 @@ JAXCONV_INLINE void transform_source(const float* d, int64_t row, int64_t positi
 }
 
 // A^T m A: the four results of a tile, row by row.
-JAXCONV_INLINE void transform_back(const float* m, int64_t product, Vec y[4]) {
+JAXCONV_INLINE void transform_back(const float* m, int64_t product, Vec (&y)[4][1]) {
   Vec v[2][4];
 #pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) {
@@ -84,8 +66,8 @@ JAXCONV_INLINE void transform_back(const float* m, int64_t product, Vec y[4]) {
   }
 #pragma GCC unroll 2
   for (int i = 0; i < 2; ++i) {
-    y[2 * i] = v[i][0] + v[i][1] + v[i][2];
-    y[2 * i + 1] = v[i][1] - v[i][2] - v[i][3];
+    y[2 * i][0] = v[i][0] + v[i][1] + v[i][2];
+    y[2 * i + 1][0] = v[i][1] - v[i][2] - v[i][3];
   }
 }
 
@@ -107,16 +89,17 @@ JAXCONV_INLINE void transform_gradient(const Vec y[4], float* out, int64_t produ
   }
 }
 
-// G g G^T, in `blocks` of 16 taps.
+// G g G^T, in blocks of kProducts taps: the numbers of channel c of the source in block t of the target.
 template <class T>
-void pack_winograd(const Weights& w, const Blocks& blocks, int64_t group, int64_t t, int64_t c, float* out) {
-  const int64_t wide = blocks.wide(t), targets = blocks.targets(t);
-  const T* from = static_cast<const T*>(w.data) + group * w.group + c * w.source + t * kTargetChannels * w.target;
-  for (int64_t o0 = 0; o0 < wide; o0 += kBlock) {
+void pack_transformed(const Weights& w, const Blocks& blocks, int64_t group, int64_t t, int64_t c, float* out) {
+  const int64_t pitch = blocks.pitch(t), product = blocks.source * pitch;
+  const Range targets = blocks.targets(t);
+  const T* from = static_cast<const T*>(w.data) + group * w.group + c * w.source + targets.begin * w.target;
+  for (int64_t o0 = 0; o0 < pitch; o0 += kBlock) {
     float taps[9][kBlock] = {}, half[4][3][kBlock];
     for (int64_t tap = 0; tap < 9; tap += kLanes) {
-      const int64_t some = least(kBlock, targets - o0), run = least(9 - tap, kLanes);
-      transpose_in(taps[tap], kBlock, from + o0 * w.target + tap, w.target, some, run);
+      transpose_in(taps[tap], kBlock, from + o0 * w.target + tap, w.target, min(kBlock, targets.size() - o0),
+                   min(9 - tap, kLanes));
     }
     for (int j = 0; j < 3; ++j) {
       const float *const g0 = taps[w.reversed ? 8 - j : j], *const g1 = taps[w.reversed ? 5 - j : 3 + j];
@@ -127,8 +110,7 @@ void pack_winograd(const Weights& w, const Blocks& blocks, int64_t group, int64_
       }
     }
     for (int i = 0; i < 4; ++i) {
-      float* to = out + (4 * i * blocks.source + c) * wide + o0;
-      const int64_t product = blocks.source * wide;
+      float* to = out + (4 * i * blocks.source + c) * pitch + o0;
       for (int o = 0; o < kBlock; ++o) {
         const float a = half[i][0][o], b = half[i][1][o], e = half[i][2][o], even = 0.5f * (a + e), odd = 0.5f * b;
         to[o] = a, to[product + o] = even + odd, to[2 * product + o] = even - odd, to[3 * product + o] = e;
@@ -137,8 +119,21 @@ void pack_winograd(const Weights& w, const Blocks& blocks, int64_t group, int64_
   }
 }
 
+template <class T>
+void pack_winograd(const PassArgs<T>& args) {
+  PackedKernel& kernel = args.kernel;
+  if (kernel.form.done) return;
+  const Blocks& blocks = args.plan.winograd;
+  parallel(args.threads, args.plan.problem.groups * blocks.target_blocks, [&](int64_t i) {
+    const int64_t t = i % blocks.target_blocks, group = i / blocks.target_blocks;
+    float* out = kernel.form.data + group * blocks.floats() + blocks.begin(0, t);
+    for (int64_t c = 0; c < blocks.source; ++c) pack_transformed<T>(kernel.weights, blocks, group, t, c, out);
+  });
+  kernel.form.done = true;
+}
+
 // G^T s G: `sums` are the 16 sums of kBlock channels, `result` the 9 taps of each.
-void transform_sums(const float sums[kProducts][kBlock], float result[9][kBlock]) {
+inline void transform_sums(const float sums[kProducts][kBlock], float result[9][kBlock]) {
   float half[3][4][kBlock];
   for (int j = 0; j < 4; ++j) {
     for (int o = 0; o < kBlock; ++o) {
@@ -159,74 +154,64 @@ void transform_sums(const float sums[kProducts][kBlock], float result[9][kBlock]
 // -- tiles -------------------------------------------------------------------------------------------------------
 
 // A tile's results are a dilation d apart, so along each axis d tiles make a block of 2 d results. Pieces of work are
-// whole blocks.
-struct TileCut {
-  int64_t dilation[2], blocks[2], each[2], pieces[2];
-};
-
-// `floats` is what one tile holds transformed; there are at least `pieces` pieces where there are so many rows.
-TileCut cut_tiles(const Problem& p, const Pass& pass, int64_t floats, int64_t pieces) {
-  TileCut c;
-  for (int a = 0; a < 2; ++a) {
-    c.dilation[a] = p.dilation[1 + a];
-    c.blocks[a] = up(pass.axis[1 + a].count, 2 * c.dilation[a]);
-  }
-  const int64_t tiles = most(kTransformedBytes / (floats * 4), 2 * kTilePositions[kTileVectors]);
-  const int64_t blocks = most(tiles / (c.dilation[0] * c.dilation[1]), 1);
-  c.each[1] = up(c.blocks[1], up(c.blocks[1], blocks));
-  c.pieces[1] = up(c.blocks[1], c.each[1]);
-  const int64_t rows = up(c.blocks[0], most(blocks / c.each[1], 1));
-  c.each[0] = up(c.blocks[0], most(rows, least(c.blocks[0], up(pieces, c.pieces[1]))));
-  c.pieces[0] = up(c.blocks[0], c.each[0]);
-  return c;
+// whole blocks. `floats` is what one tile holds transformed; there are at least `wanted` pieces in a plane where it has
+// so many rows of blocks.
+inline Pieces cut_tiles(const Problem& p, const Pass& pass, int64_t floats, int64_t wanted) {
+  const int64_t *dilation = p.dilation + 1, sizes[2] = {2 * dilation[0], 2 * dilation[1]};
+  const int64_t rows = ceil_div(pass.axis[1].count, sizes[0]), columns = ceil_div(pass.axis[2].count, sizes[1]);
+  const int64_t tiles =
+      max(kTransformedBytes / (floats * static_cast<int64_t>(sizeof(float))), 2 * kDensePositions[kDenseVectors]);
+  const int64_t blocks = max(tiles / (dilation[0] * dilation[1]), 1);
+  const int64_t wide = ceil_div(columns, ceil_div(columns, blocks));
+  const int64_t bands = ceil_div(rows, max(blocks / wide, 1));
+  const int64_t high = ceil_div(rows, max(bands, min(rows, ceil_div(wanted, ceil_div(columns, wide)))));
+  return Pieces(pass, 1, high * sizes[0], wide * sizes[1]);
 }
 
-// A piece: the results that are its own, and the first of those that its tiles compute. Where a last block is not full,
-// tiles with one result in it are moved back by d, and the other result belongs to a tile before.
-struct TilePiece {
-  int64_t image, plane, dilation[2], own[2], size[2], first[2], tiles[2];
+// The tiles of a piece. Where its last block is not full, tiles with one result in it are moved back by d, and the
+// other result belongs to a tile before; so the tiles may begin before the piece does. All along the rows and columns
+// of a plane.
+struct PieceTiles {
+  int64_t dilation[2], begin[2], size[2];  // the results that are the piece's own
+  int64_t first[2];                        // the first of the results that its tiles compute
+  int64_t tiles[2];
 
+  PieceTiles(const Problem& p, const Box& box) {
+    for (int a = 0; a < 2; ++a) {
+      const int64_t d = dilation[a] = p.dilation[1 + a];
+      begin[a] = box.begin[1 + a];
+      size[a] = box.size[1 + a];
+      const int64_t rest = size[a] % (2 * d);
+      tiles[a] = size[a] / (2 * d) * d + min(rest, d);
+      first[a] = begin[a] - (rest > 0 && size[a] < 2 * d ? d : 0);
+    }
+  }
+
+  int64_t count() const { return tiles[0] * tiles[1]; }
   // Where tile i along axis a would begin, from the results that are the piece's own.
   int64_t place(int a, int64_t i) const { return i / dilation[a] * 2 * dilation[a] + i % dilation[a]; }
   // How many results of this tile belong to another.
   int64_t skipped(int a, int64_t i) const { return place(a, i) + dilation[a] >= size[a] ? 1 : 0; }
   // Where it begins, from `first` on.
-  int64_t at(int a, int64_t i) const { return own[a] + place(a, i) - skipped(a, i) * dilation[a] - first[a]; }
-  // Results from `first` on.
-  int64_t span(int a) const { return own[a] + size[a] - first[a]; }
+  int64_t at(int a, int64_t i) const { return begin[a] + place(a, i) - skipped(a, i) * dilation[a] - first[a]; }
+  // All results that the tiles compute.
+  Box box(int64_t plane) const {
+    return {{plane, first[0], first[1]}, {1, begin[0] + size[0] - first[0], begin[1] + size[1] - first[1]}};
+  }
 };
 
-TilePiece tile_piece(const TileCut& c, const Pass& pass, int64_t i) {
-  TilePiece piece;
-  const int64_t begin[2] = {i / c.pieces[1] % c.pieces[0] * c.each[0], i % c.pieces[1] * c.each[1]};
-  i /= c.pieces[0] * c.pieces[1];
-  piece.plane = i % pass.axis[0].count;
-  piece.image = i / pass.axis[0].count;
-  for (int a = 0; a < 2; ++a) {
-    const int64_t d = piece.dilation[a] = c.dilation[a], count = pass.axis[1 + a].count;
-    piece.own[a] = 2 * d * begin[a];
-    piece.size[a] = least(2 * d * c.each[a], count - piece.own[a]);
-    const int64_t rest = piece.size[a] % (2 * d);
-    piece.tiles[a] = piece.size[a] / (2 * d) * d + least(rest, d);
-    piece.first[a] = piece.own[a] - (rest > 0 && piece.size[a] < 2 * d ? d : 0);
-  }
-  return piece;
-}
-
-// The transformed numbers of `n` channels: (16, tiles, channels).
+// The transformed numbers of a slice: (kProducts, tiles, channels).
 template <class T>
-const float* transform_piece(DenseScratch* scratch, const View<const T>& source, const Pass& pass,
-                             const TilePiece& piece, int64_t channel, int64_t n) {
-  const int64_t first[3] = {piece.plane, piece.first[0], piece.first[1]};
-  const Strip strip =
-      make_strip(&scratch->strip, source, pass, first, piece.span(0), piece.span(1), piece.image, channel, n, n);
-  const int64_t product = piece.tiles[0] * piece.tiles[1] * n;
-  float* transformed = scratch->transformed.get(kProducts * product);
+const float* transform_piece(Workspace* space, const View<const T>& source, const Pass& pass, const PieceTiles& tiles,
+                             const Box& box, const Slice& slice) {
+  const int64_t n = slice.count, product = tiles.count() * n;
+  const Strip strip = make_strip(&space->strip, source, pass, tiles.box(box.begin[0]), slice, n);
+  const int64_t row = tiles.dilation[0] * strip.row, position = tiles.dilation[1] * strip.position;
+  float* transformed = space->transformed.get(kProducts * product);
   float* to = transformed;
-  for (int64_t i = 0; i < piece.tiles[0]; ++i) {
-    for (int64_t j = 0; j < piece.tiles[1]; ++j, to += n) {
-      const float* from = strip.data + piece.at(0, i) * strip.row + piece.at(1, j) * strip.position;
-      const int64_t row = piece.dilation[0] * strip.row, position = piece.dilation[1] * strip.position;
+  for (int64_t i = 0; i < tiles.tiles[0]; ++i) {
+    for (int64_t j = 0; j < tiles.tiles[1]; ++j, to += n) {
+      const float* from = strip.data + tiles.at(0, i) * strip.row + tiles.at(1, j) * strip.position;
       int64_t c = 0;
       for (; c + kLanes <= n; c += kLanes) transform_source(from + c, row, position, kLanes, to + c, product);
       if (c < n) transform_source(from + c, row, position, n - c, to + c, product);
@@ -235,227 +220,226 @@ const float* transform_piece(DenseScratch* scratch, const View<const T>& source,
   return transformed;
 }
 
-// -- a pass ------------------------------------------------------------------------------------------------------
+// -- numbers that are not finite -----------------------------------------------------------------------------------
 
-// Zero, unless one of the numbers is not finite.
-JAXCONV_INLINE Vec unless_finite(const Vec y[4]) {
-  return (y[0] - y[0]) + (y[1] - y[1]) + (y[2] - y[2]) + (y[3] - y[3]);
-}
+// v - v is zero, unless v is not finite.
+JAXCONV_INLINE Vec nonfinite(Vec v) { return v - v; }
 
-bool is_zero(Vec v) {
+inline bool is_zero(Vec v) {
   bool zero = true;
   for (int i = 0; i < kLanes; ++i) zero &= v[i] == 0;
   return zero;
 }
 
-// One pass over all images and groups, and the bias where it is not null; false where something is not finite, and the
-// target is to be computed otherwise.
-template <class T>
-bool winograd_pass(const Problem& p, const View<const T>& source, const View<T>& target, const Pass& pass,
-                   const Blocks& blocks, const float* packed, const float* bias, Parallel* threads) {
-  const Axis &deep = pass.axis[0], &high = pass.axis[1], &wide = pass.axis[2];
-  const int64_t enough = 8 * threads->threads, whole = p.groups * p.batch * deep.count;
-  const TileCut c = cut_tiles(p, pass, kProducts * blocks.source, up(enough, whole));
-  const int64_t pieces = p.batch * deep.count * c.pieces[0] * c.pieces[1];
-  const int64_t shares = least(blocks.target_blocks, up(enough, p.groups * pieces));
-  const bool direct = as_float(target.data) != nullptr && target.channel == 1;
-  bool finite = true;
+// Whether all results are finite, as the jobs report it.
+class Finite {
+ public:
+  void add(Vec nonfinite_sum) {
+    if (!is_zero(nonfinite_sum)) __atomic_store_n(&finite_, false, __ATOMIC_RELAXED);
+  }
+  bool get() const { return finite_; }
 
-  parallel(threads, pieces * p.groups * shares, [&](int64_t job) {
-    DenseScratch& scratch = dense_scratch();
-    const int64_t share = job % shares, group = job / shares % p.groups;
-    const TilePiece piece = tile_piece(c, pass, job / shares / p.groups);
-    const int64_t begin = part(blocks.target_blocks, shares, share);
-    const int64_t end = part(blocks.target_blocks, shares, share + 1);
-    const int64_t tiles = piece.tiles[0] * piece.tiles[1], from_product = tiles * blocks.source;
-    const float* transformed = transform_piece(&scratch, source, pass, piece, group * blocks.source, blocks.source);
-    const int64_t count = up(blocks.source, kTerms);  // sums of so many terms are added
-    Run* runs = scratch.runs.get<Run>(count);
+ private:
+  bool finite_ = true;
+};
+
+// -- a pass ------------------------------------------------------------------------------------------------------
+
+// False where something is not finite, and the target is to be computed otherwise; so, too, where the pass adds to the
+// target: what is added comes from margins, which are thin.
+template <class T>
+bool winograd_pass(const PassArgs<T>& args) {
+  if (args.accumulate) return false;
+  const Plan& plan = args.plan;
+  const Problem& p = plan.problem;
+  const Pass& pass = args.pass;
+  const View<T>& target = args.target;
+  const Axis &depth = pass.axis[0], &height = pass.axis[1], &width = pass.axis[2];
+  pack_winograd(args);
+  const Blocks& blocks = plan.winograd;
+  const int64_t wanted = kPiecesPerThread * args.threads->threads, images = p.groups * p.batch * depth.count;
+  Pieces pieces = cut_tiles(p, pass, kProducts * blocks.source, ceil_div(wanted, images));
+  pieces.images = p.batch;
+  pieces.groups = p.groups;
+  pieces.shares = min(blocks.target_blocks, ceil_div(wanted, pieces.size()));
+  const bool in_place = as_float(target.data) != nullptr && target.channel == 1;
+  Finite finite;
+
+  parallel(args.threads, pieces.size(), [&](int64_t job) {
+    Workspace& space = workspace();
+    const Piece piece = pieces[job];
+    const Box& box = piece.box;
+    const PieceTiles tiles(p, box);
+    const Range share = part(blocks.target_blocks, pieces.shares, piece.share);
+    const Slice read = {piece.image, piece.group * blocks.source, blocks.source};
+    const int64_t count = tiles.count(), from_product = count * blocks.source;
+    const float* transformed = transform_piece(&space, args.source, pass, tiles, box, read);
+    const int64_t run_count = ceil_div(blocks.source, kTerms);  // sums of so many terms are added
+    Run* runs = space.taps.get<Run>(run_count);
     Vec bad = {};
 
-    for (int64_t t = begin; t < end; ++t) {
-      const int64_t padded = blocks.wide(t), product = tiles * padded, n = blocks.targets(t);
-      const int64_t channel = group * blocks.target + t * kTargetChannels;
-      const float* start = bias ? bias + blocks.bias_begin(group, t) : nullptr;
-      float* products = scratch.products.get(kProducts * product);
-      for (int64_t i = 0; i < count; ++i) {
-        runs[i] = {i * kTerms, i * kTerms * padded, least(kTerms, blocks.source - i * kTerms)};
+    for (int64_t t = share.begin; t < share.end; ++t) {
+      const Range targets = blocks.targets(t);
+      const int64_t pitch = blocks.pitch(t), product = count * pitch;
+      const Slice written = {piece.image, piece.group * blocks.target + targets.begin, targets.size()};
+      const Epilogue epilogue = args.epilogue.from(blocks.bias_begin(piece.group, t));
+      float* products = space.products.get(kProducts * product);
+      for (int64_t i = 0; i < run_count; ++i) {
+        runs[i] = {i * kTerms, i * kTerms * pitch, min(kTerms, blocks.source - i * kTerms)};
       }
-      const int64_t vectors = padded / kLanes, vector_tiles = up(vectors, kTileVectors);
+      F32Dense::Args tile;
+      tile.source_step = blocks.source;
+      tile.runs = runs;
+      tile.run_count = run_count;
+      tile.weights_pitch = tile.out_step = pitch;
+      tile.accumulate = tile.streaming = false;
       for (int64_t k = 0; k < kProducts; ++k) {
-        const float* w = packed + group * blocks.floats() + blocks.begin(0, t) + k * blocks.source * padded;
-        for (int64_t tile = 0; tile < vector_tiles; ++tile) {
-          const int64_t v = part(vectors, vector_tiles, tile), v_end = part(vectors, vector_tiles, tile + 1);
-          const int64_t lane = v * kLanes, position_tiles = up(tiles, kTilePositions[v_end - v]);
-          for (int64_t i = 0; i < position_tiles; ++i) {
-            const int64_t q = part(tiles, position_tiles, i), q_end = part(tiles, position_tiles, i + 1);
-            kDenseTiles[v_end - v][q_end - q](transformed + k * from_product + q * blocks.source, blocks.source, runs,
-                                              count, w + lane, padded, products + k * product + q * padded + lane,
-                                              padded, padded - lane, nullptr, 0, false);
-          }
-        }
+        const float* w = args.kernel.form.data + piece.group * blocks.floats() + blocks.begin(0, t);
+        for_each_part(pitch / kLanes, kDenseVectors, [&](Range vectors) {
+          const auto& kernels = kTiles<F32Dense>.run[vectors.size()];
+          const int64_t lane = vectors.begin * kLanes;
+          tile.weights = w + k * blocks.source * pitch + lane;
+          tile.channels = pitch - lane;
+          for_each_part(count, kDensePositions[vectors.size()], [&](Range positions) {
+            tile.source = transformed + k * from_product + positions.begin * blocks.source;
+            tile.out = products + k * product + positions.begin * pitch + lane;
+            kernels[positions.size()](tile);
+          });
+        });
       }
 
       // Back: where the target takes vectors of channels, to where they belong.
-      float* out = direct ? nullptr : scratch.local.get(piece.size[0] * piece.size[1] * padded);
-      for (int64_t i = 0; i < piece.tiles[0]; ++i) {
-        for (int64_t j = 0; j < piece.tiles[1]; ++j) {
-          const float* m = products + (i * piece.tiles[1] + j) * padded;
+      float* results = in_place ? nullptr : space.results.get(box.rows() * box.columns() * pitch);
+      const int64_t channels = in_place ? targets.size() : pitch;
+      for (int64_t i = 0; i < tiles.tiles[0]; ++i) {
+        for (int64_t j = 0; j < tiles.tiles[1]; ++j) {
+          const float* m = products + (i * tiles.tiles[1] + j) * pitch;
           float* to[4] = {};
           for (int64_t k = 0; k < 4; ++k) {
             const int64_t a = k / 2, b = k % 2;
-            if (a < piece.skipped(0, i) || b < piece.skipped(1, j)) continue;
-            const int64_t row = piece.first[0] + piece.at(0, i) + a * piece.dilation[0];
-            const int64_t column = piece.first[1] + piece.at(1, j) + b * piece.dilation[1];
-            to[k] = direct ? as_float(target.data) + piece.image * target.batch +
-                                 deep.target[piece.plane] * target.axis[0] + high.target[row] * target.axis[1] +
-                                 wide.target[column] * target.axis[2] + channel
-                           : out + ((row - piece.own[0]) * piece.size[1] + column - piece.own[1]) * padded;
+            if (a < tiles.skipped(0, i) || b < tiles.skipped(1, j)) continue;
+            const int64_t row = tiles.first[0] + tiles.at(0, i) + a * tiles.dilation[0];
+            const int64_t column = tiles.first[1] + tiles.at(1, j) + b * tiles.dilation[1];
+            to[k] = in_place ? as_float(target.data) + piece.image * target.batch +
+                                   depth.target(box.begin[0]) * target.axis[0] + height.target(row) * target.axis[1] +
+                                   width.target(column) * target.axis[2] + written.channel
+                             : results + ((row - box.begin[1]) * box.columns() + column - box.begin[2]) * pitch;
           }
-          for (int64_t lane = 0; lane < padded; lane += kLanes) {
-            Vec y[4];
+          for (int64_t lane = 0; lane < pitch; lane += kLanes) {
+            Vec y[4][1];
             transform_back(m + lane, product, y);
-            bad += unless_finite(y);
-            if (start != nullptr) {
-#pragma GCC unroll 4
-              for (int k = 0; k < 4; ++k) y[k] += load(start + lane);
-            }
+            bad += (nonfinite(y[0][0]) + nonfinite(y[1][0])) + (nonfinite(y[2][0]) + nonfinite(y[3][0]));
+            epilogue.from(lane).apply_to_channels(y);
 #pragma GCC unroll 4
             for (int k = 0; k < 4; ++k) {
-              if (to[k] != nullptr) store_first(to[k] + lane, y[k], (direct ? n : padded) - lane);
+              if (to[k] != nullptr) store_first(to[k] + lane, y[k][0], channels - lane);
             }
           }
         }
       }
-      if (!direct) {
-        const int64_t first[3] = {piece.plane, piece.own[0], piece.own[1]};
-        write_piece(target, pass, first, piece.size[0], piece.size[1], piece.image, channel, n, out, padded, false);
-      }
+      if (!in_place) write_box(target, pass, box, written, results, pitch, false);
     }
-    if (!is_zero(bad)) __atomic_store_n(&finite, false, __ATOMIC_RELAXED);
+    finite.add(bad);
   });
-  return finite;
+  return finite.get();
 }
 
 // -- the weight's gradient ---------------------------------------------------------------------------------------
 
-// The gradient; false where something is not finite, and it is to be computed otherwise. `blocks`, `bias` and `sums` as
-// in dense_weight, with 16 taps.
-template <class T>
-bool winograd_weight(const Problem& p, const View<const T>& x, const View<const T>& y, const Pass& pass,
-                     const Blocks& blocks, T* w, float* bias, float* sums, Parallel* threads) {
-  const int64_t tiles = p.groups * blocks.source_blocks * blocks.target_blocks, slots = gradient_slots(p, blocks);
-  const int64_t per_group = blocks.floats();
-  const TileCut c = cut_tiles(p, pass, kProducts * (least(blocks.source, kGradientChannels) + kTargetChannels), 1);
-  const int64_t pieces = p.batch * pass.axis[0].count * c.pieces[0] * c.pieces[1];
-
-  auto tile_of = [&](int64_t tile, int64_t* group, int64_t* s, int64_t* t) {
-    *t = tile % blocks.target_blocks;
-    *s = tile / blocks.target_blocks % blocks.source_blocks;
-    *group = tile / blocks.target_blocks / blocks.source_blocks;
-  };
-
-  parallel(threads, tiles * slots, [&](int64_t job) {
-    DenseScratch& scratch = dense_scratch();
-    const int64_t slot = job % slots;
-    int64_t group, s, t;
-    tile_of(job / slots, &group, &s, &t);
-    const int64_t some = blocks.sources(s), padded = blocks.wide(t), n = blocks.targets(t);
-    float* total = sums + (slot * p.groups + group) * per_group + blocks.begin(s, t);
-    std::memset(total, 0, kProducts * some * padded * sizeof(float));
-    const int64_t channel = group * blocks.source + blocks.source_begin(s);
-    const int64_t y_channel = group * blocks.target + t * kTargetChannels;
-    const bool direct = as_float(y.data) != nullptr && y.channel == 1;
-    float* of_bias = bias_sums(bias, p, blocks, slot, group, s, t);
-
-    for (int64_t i = part(pieces, slots, slot); i < part(pieces, slots, slot + 1); ++i) {
-      const TilePiece piece = tile_piece(c, pass, i);
-      const int64_t count = piece.tiles[0] * piece.tiles[1];
-      const float* transformed = transform_piece(&scratch, x, pass, piece, channel, some);
-
-      const T* from = y.data + piece.image * y.batch + piece.plane * y.axis[0] + piece.first[0] * y.axis[1] +
-                      piece.first[1] * y.axis[2] + y_channel * y.channel;
-      const float* grad = as_float(from);
-      int64_t grad_row = y.axis[1], grad_step = y.axis[2];
-      if (!direct) {
-        const int64_t rows = piece.span(0), width = piece.span(1);
-        float* copied = scratch.target.get(rows * width * padded);
-        for (int64_t r = 0; r < rows; ++r) {
-          copy_plain_row(copied + r * width * padded, from + r * y.axis[1], width, n, padded, y.axis[2], y.channel);
+// A y A^T of all tiles of a piece: (kProducts, tiles, pitch), `n` channels of it.
+inline const float* transform_gradients(Workspace* space, const PieceTiles& tiles, const Rows& gradient, int64_t n,
+                                        int64_t pitch) {
+  const int64_t product = tiles.count() * pitch;
+  float* transformed = space->products.get(kProducts * product);
+  float* to = transformed;
+  for (int64_t i = 0; i < tiles.tiles[0]; ++i) {
+    for (int64_t j = 0; j < tiles.tiles[1]; ++j, to += pitch) {
+      const float* from = gradient.data + tiles.at(0, i) * gradient.row + tiles.at(1, j) * gradient.position;
+      const int64_t row = tiles.dilation[0] * gradient.row, position = tiles.dilation[1] * gradient.position;
+      for (int64_t lane = 0; lane < pitch; lane += kLanes) {
+        Vec y[4];
+        for (int k = 0; k < 4; ++k) {
+          const bool own = k / 2 >= tiles.skipped(0, i) && k % 2 >= tiles.skipped(1, j);
+          y[k] = own ? load_first(from + k / 2 * row + k % 2 * position + lane, n - lane) : Vec{};
         }
-        grad = copied, grad_row = width * padded, grad_step = padded;
-      }
-      if (of_bias != nullptr) {
-        const float* own =
-            grad + (piece.own[0] - piece.first[0]) * grad_row + (piece.own[1] - piece.first[1]) * grad_step;
-        add_positions(own, grad_row, grad_step, piece.size[0], piece.size[1], n, of_bias);
-      }
-      float* gradients = scratch.products.get(kProducts * count * padded);
-      float* to = gradients;
-      for (int64_t a = 0; a < piece.tiles[0]; ++a) {
-        for (int64_t b = 0; b < piece.tiles[1]; ++b, to += padded) {
-          const float* at = grad + piece.at(0, a) * grad_row + piece.at(1, b) * grad_step;
-          for (int64_t lane = 0; lane < padded; lane += kLanes) {
-            Vec four[4];
-            for (int k = 0; k < 4; ++k) {
-              const bool own = k / 2 >= piece.skipped(0, a) && k % 2 >= piece.skipped(1, b);
-              const float* one = at + k / 2 * piece.dilation[0] * grad_row + k % 2 * piece.dilation[1] * grad_step;
-              four[k] = own ? load_first(one + lane, n - lane) : Vec{};
-            }
-            transform_gradient(four, to + lane, count * padded);
-          }
-        }
-      }
-
-      const int64_t vectors = padded / kLanes, vector_tiles = up(vectors, kTileVectors);
-      for (int64_t k = 0; k < kProducts; ++k) {
-        for (int64_t tile = 0; tile < vector_tiles; ++tile) {
-          const int64_t v = part(vectors, vector_tiles, tile), v_end = part(vectors, vector_tiles, tile + 1);
-          const int64_t number_tiles = up(some, kTilePositions[v_end - v]);
-          for (int64_t j = 0; j < number_tiles; ++j) {
-            const int64_t q = part(some, number_tiles, j), q_end = part(some, number_tiles, j + 1);
-            kDenseWeightTiles[v_end - v][q_end - q](transformed + k * count * some + q, 0, some,
-                                                    gradients + k * count * padded + v * kLanes, 0, padded, 1, count,
-                                                    total + (k * some + q) * padded + v * kLanes, padded);
-          }
-        }
+        transform_gradient(y, to + lane, product);
       }
     }
-  });
+  }
+  return transformed;
+}
 
-  bool finite = true;
-  constexpr int64_t kFew = 8;
-  const int64_t shares = up(blocks.sources(blocks.source_blocks - 1), kFew);
-  parallel(threads, tiles * shares, [&](int64_t job) {
-    int64_t group, s, t;
-    tile_of(job / shares, &group, &s, &t);
-    const int64_t some = blocks.sources(s), padded = blocks.wide(t), begin = blocks.source_begin(s);
-    float* total = sums + group * per_group + blocks.begin(s, t);
-    const int64_t first = part(some, shares, job % shares), last = part(some, shares, job % shares + 1);
+// False where something is not finite, and the gradient is to be computed otherwise.
+template <class T>
+bool winograd_weight(const WeightArgs<T>& args) {
+  const Plan& plan = args.plan;
+  const Problem& p = plan.problem;
+  const Pass& pass = args.pass;
+  const Blocks& blocks = plan.winograd;
+  Pieces pieces = cut_tiles(p, pass, kProducts * (min(blocks.source, kGradientChannels) + kTargetChannels), 1);
+  pieces.images = p.batch;
+
+  sum_blocks(
+      args, blocks, args.form_sums, pieces,
+      [&](const WeightBlock& block, const Slice& read, const Slice& met, const Box& box, float* total, float* bias) {
+        Workspace& space = workspace();
+        const PieceTiles tiles(p, box);
+        const int64_t pitch = block.pitch, count = tiles.count();
+        const float* transformed = transform_piece(&space, args.x, pass, tiles, box, read);
+        const Rows gradient = gradient_rows(&space.gradient, args.y, tiles.box(box.begin[0]), met, met.count);
+        if (bias != nullptr) {
+          const float* own = gradient.data + (tiles.begin[0] - tiles.first[0]) * gradient.row +
+                             (tiles.begin[1] - tiles.first[1]) * gradient.position;
+          add_positions({own, gradient.row, gradient.position}, box, met.count, bias);
+        }
+        const float* gradients = transform_gradients(&space, tiles, gradient, met.count, pitch);
+        F32DenseWeight::Args tile;
+        tile.rows = 1;
+        tile.columns = count;
+        tile.total_pitch = pitch;
+        for (int64_t k = 0; k < kProducts; ++k) {
+          for_each_part(pitch / kLanes, kDenseVectors, [&](Range vectors) {
+            const auto& kernels = kTiles<F32DenseWeight>.run[vectors.size()];
+            const int64_t lane = vectors.begin * kLanes;
+            tile.y = {gradients + k * count * pitch + lane, 0, pitch};
+            for_each_part(read.count, kDensePositions[vectors.size()], [&](Range numbers) {
+              tile.x = {transformed + k * count * read.count + numbers.begin, 0, read.count};
+              tile.total = total + (k * read.count + numbers.begin) * pitch + lane;
+              kernels[numbers.size()](tile);
+            });
+          });
+        }
+      });
+
+  Finite finite;
+  finish_blocks(args, blocks, args.form_sums, [&](const WeightBlock& block, Range own, float* total) {
+    const int64_t pitch = block.pitch, sources = block.sources.size();
     for (int64_t k = 0; k < kProducts; ++k) {
-      float* to = total + (k * some + first) * padded;
-      add_slots(to, to, (last - first) * padded, slots, p.groups * per_group);
+      float* to = total + (k * sources + own.begin) * pitch;
+      add_slots(to, to, own.size() * pitch, plan.slots, p.groups * blocks.floats());
     }
     Vec bad = {};
-    for (int64_t i = first; i < last; ++i) {
-      for (int64_t o0 = 0; o0 < padded; o0 += kBlock) {
+    for (int64_t i = own.begin; i < own.end; ++i) {
+      for (int64_t o0 = 0; o0 < pitch; o0 += kBlock) {
         float products[kProducts][kBlock], taps[9][kBlock];
-        for (int64_t k = 0; k < kProducts; ++k) copy(products[k], total + (k * some + i) * padded + o0, kBlock);
+        for (int64_t k = 0; k < kProducts; ++k) copy(products[k], total + (k * sources + i) * pitch + o0, kBlock);
         transform_sums(products, taps);
         for (int tap = 0; tap < 9; ++tap) {
-          for (int o = 0; o < kBlock; o += kLanes) bad += load(taps[tap] + o) - load(taps[tap] + o);
+          for (int o = 0; o < kBlock; o += kLanes) bad += nonfinite(load(taps[tap] + o));
         }
-        T* to = w + ((group * blocks.target + t * kTargetChannels + o0) * blocks.source + begin + i) * 9;
+        T* to =
+            args.w +
+            ((block.group * blocks.target + block.targets.begin + o0) * blocks.source + block.sources.begin + i) * 9;
         for (int64_t tap = 0; tap < 9; tap += kLanes) {
-          const int64_t n = least(kBlock, blocks.targets(t) - o0);
-          transpose_out(to + tap, blocks.source * 9, taps[tap], kBlock, n, least(9 - tap, kLanes));
+          transpose_out(to + tap, blocks.source * 9, taps[tap], kBlock, min(kBlock, block.targets.size() - o0),
+                        min(9 - tap, kLanes));
         }
       }
     }
-    if (!is_zero(bad)) __atomic_store_n(&finite, false, __ATOMIC_RELAXED);
+    finite.add(bad);
   });
-  return finite;
+  return finite.get();
 }
 
 }  // namespace
-}  // namespace jaxconv
+}  // namespace jaxconv::JAXCONV_ISA
