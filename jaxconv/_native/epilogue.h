@@ -38,6 +38,20 @@ struct Epilogue {
   }
 };
 
+// Adds `n` numbers from each out + i * pitch to tile[i].
+template <int N, int V>
+JAXCONV_INLINE void add_tile(Vec (&tile)[N][V], const float* out, int64_t pitch, int64_t n) {
+  const bool whole = n >= V * kLanes;
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i) {
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) {
+      const float* from = out + i * pitch + v * kLanes;
+      tile[i][v] += whole ? load(from) : load_first(from, n - v * kLanes);
+    }
+  }
+}
+
 // tile[i] to out + i * pitch, `n` numbers of it; past the caches where `streaming`, and then all numbers.
 template <int N, int V>
 JAXCONV_INLINE void store_tile(const Vec (&tile)[N][V], float* out, int64_t pitch, int64_t n, bool streaming) {

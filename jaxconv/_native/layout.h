@@ -29,7 +29,7 @@ struct Blocks {
   // Channels of a block of the target, padded.
   int64_t pitch(int64_t t) const { return round_up(targets(t).size(), kBlock); }
   // The most channels of the source in a block.
-  int64_t most_sources() const { return sources(source_blocks - 1).size(); }
+  int64_t max_sources() const { return sources(source_blocks - 1).size(); }
   // Floats of the packed kernel of a group.
   int64_t floats() const { return taps * source * padded_target(); }
   // Where a block begins in it.
@@ -70,11 +70,11 @@ inline int64_t lanes_per_piece(const Problem& p, const Groups& groups) {
 // So there is work for all threads where a kernel is small. How many there are depends on the problem alone: so does
 // the order of the additions, and with it the result.
 
-inline int64_t most_slots(int64_t blocks) { return ceil_div(kSlots, blocks); }
+inline int64_t max_slots(int64_t blocks) { return ceil_div(kSlots, blocks); }
 
 // For each of so many blocks of the weight.
 inline int64_t slots_for(const Problem& p, int64_t blocks) {
-  return min(most_slots(blocks), p.batch * p.y_size[0] * p.y_size[1] * ceil_div(p.y_size[2], kSlotPositions));
+  return min(max_slots(blocks), p.batch * p.y_size[0] * p.y_size[1] * ceil_div(p.y_size[2], kSlotPositions));
 }
 
 }  // namespace

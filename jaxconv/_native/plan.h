@@ -63,7 +63,7 @@ inline bool winograd_pays(Op op, const Problem& p, int64_t source, int64_t targe
   const int64_t* size = op == Op::input ? p.x_size : p.y_size;
   if (size[1] < 2 * p.dilation[1] || size[2] < 2 * p.dilation[2]) return false;
   const int64_t blocks = p.groups * ceil_div(source, kGradientChannels) * ceil_div(target, kTargetChannels);
-  const int64_t enough = op == Op::weight ? kWinogradTilesPerSlot * most_slots(blocks) : kWinogradTiles;
+  const int64_t enough = op == Op::weight ? kWinogradTilesPerSlot * max_slots(blocks) : kWinogradTiles;
   return p.batch * size[0] * ceil_div(size[1], 2) * ceil_div(size[2], 2) >= enough;
 }
 

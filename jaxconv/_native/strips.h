@@ -145,6 +145,22 @@ bool uses_streaming_stores(const View<T>& target, int64_t batch, int64_t group) 
          batch * target.batch * static_cast<int64_t>(sizeof(float)) > kStreamingBytes;
 }
 
+// Writes one channel of a row, or adds to what it holds: `count` positions of the axis from `first` on, which are
+// `position` numbers apart in the target.
+template <class T>
+void write_row(T* row, int64_t position, const Axis& axis, int64_t first, int64_t count, const float* from,
+               bool accumulate) {
+  if (axis.writes_in_order() && !accumulate) {
+    T* to = row + axis.target(first) * position;
+    for (int64_t i = 0; i < count; ++i) write(to + i * axis.target_step * position, from[i]);
+    return;
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    T* to = row + axis.target(first + i) * position;
+    write(to, accumulate ? from[i] + read(*to) : from[i]);
+  }
+}
+
 // Writes a box of one plane of the target, or adds to what it holds: `local` has `pitch` floats for each position.
 template <class T>
 void write_box(const View<T>& to, const Pass& pass, const Box& box, const Slice& slice, const float* local,

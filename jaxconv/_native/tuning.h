@@ -11,10 +11,10 @@ namespace {
 
 // -- by instruction set ----------------------------------------------------------------------------------------------
 //
-// A tile of sums stays in registers while the products are added to it. Each of its rows shares a load of weights or
-// numbers, each of its vectors a broadcast, so a larger tile loads less; its sums and one row of operands must fit into
-// the 32 registers of AVX-512 or the 16 of the others. Enough sums must be there to keep two multipliers busy: a
-// product takes four cycles, so eight.
+// A tile of sums stays in registers while products are added to it. Its rows share each load of a vector, and its
+// vectors share each broadcast, so a larger tile loads less; but its sums and the operands must fit into the 32
+// registers of AVX-512 or the 16 of the others. A tile should have eight sums or more: two multipliers with a latency
+// of about four cycles have eight products under way.
 
 #if defined(__AVX512F__)
 
@@ -58,12 +58,12 @@ constexpr int kLanesTaps = 8;
 constexpr int kBlock = 16;
 
 // Channels of the source that Form::dense sums in one go. More make fewer passes over the results; the weights for a
-// tile of the target, 128 x 9 taps x 64 lanes for a kernel of 3 x 3, must stay in the second cache.
+// tile of the target, 128 x 9 taps x 64 lanes for a kernel of 3 x 3, must stay in the L2 cache.
 constexpr int64_t kSourceChannels = 128;
 // Channels of the target in a block of a packed kernel: the part of it that is read for one strip, and the unit in
 // which channels are shared among jobs.
 constexpr int64_t kTargetChannels = 64;
-// Channels of x in a block of the weight's gradient. The block's sums, with all taps, must stay in the second cache.
+// Channels of x in a block of the weight's gradient. The block's sums, with all taps, must stay in the L2 cache.
 constexpr int64_t kGradientChannels = 64;
 
 // Parts in which the weight's gradient is summed, if there is one block only; fewer where there are more. Each part is
@@ -73,17 +73,16 @@ constexpr int64_t kSlots = 16;
 // A sum over fewer positions of a row than this is not worth such a part.
 constexpr int64_t kSlotPositions = 64;
 
-// Form::lanes: channels of the target in one piece of work. More share the reading of a strip's taps; a strip holds as
-// many rows fewer.
+// Form::lanes: channels of the target in one piece of work. More make fewer pieces, whose strips have fewer rows.
 constexpr int64_t kLanesChannels = 64;
-// ... and the rows of a strip that such a piece should have room for, in heights of the kernel: a row that two strips
-// hold is copied twice.
+// Form::lanes: a piece takes fewer channels where its strip would hold less than this many heights of the kernel: rows
+// that two strips hold are copied twice.
 constexpr int64_t kLanesHeights = 4;
-// Form::lanes copies a strip once for each channel of the source that a lane meets. With more of them than this,
-// Form::dense takes less time though most of its lanes are idle.
+// Form::lanes copies a strip once for each channel of the source that a lane meets: at most so many times. With more,
+// Form::dense takes over, most of whose lanes are then idle.
 constexpr int64_t kLanesSources = 16;
 
-// The strip of a piece of work. Larger ones copy fewer rows twice; it must stay in the second cache, beside the
+// The strip of a piece of work. Larger ones copy fewer rows twice; they must stay in the L2 cache, beside the
 // weights.
 constexpr int64_t kStripBytes = 192 << 10;
 // Form::winograd: the transformed numbers of a piece, which are read once for each block of the target. Larger ones
@@ -112,14 +111,14 @@ constexpr int64_t kPiecePositions = 32;
 // Channels of the source whose parts of the weight's gradient one job adds up.
 constexpr int64_t kAddedChannels = 8;
 
-// The weight's gradient of a 1x1 kernel over one long row reads its arrays from memory, and asks for the next piece
-// while it computes one. A piece reads this much of x: the second cache holds several, the nearest one most. With x
-// read in place and asked for ahead, the op takes 0.8 of the time that it takes with a copy.
+// The weight's gradient of a 1x1 kernel over one long row reads its arrays from memory, and prefetches the next piece
+// while it computes one. A piece reads this much of x: the L2 cache holds several pieces, the L1 cache most of one.
+// With x read in place and prefetched, the op takes 0.8 of the time that it takes with a copy.
 constexpr int64_t kAheadBytes = 32 << 10;
 
 // A result of more bytes than this is stored past the caches, since it would not be in one when the next op reads it:
 // it is then not read from memory before it is overwritten. The input gradient of a 1x1 layer (256 to 64 channels,
-// 56 x 56) takes 0.75 of its time; a result that the next op could have found in a cache takes longer.
+// 56 x 56) takes 0.75 of its time.
 constexpr int64_t kStreamingBytes = 8 << 20;
 
 // A strip for Form::planar of fewer channels than this is read channel by channel where the channels come last; of

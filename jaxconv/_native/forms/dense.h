@@ -30,17 +30,15 @@ struct F32Dense {
 
   template <int P, int V>
   static void run(const Args& args) {
-    const float* const source = args.source;
-    const Run* const runs = args.runs;
-    const float* const weights = args.weights;
-    const int64_t step = args.source_step, count = args.run_count, pitch = args.weights_pitch;
+    const int64_t step = args.source_step;
     Vec sum[P][V] = {};
     float total[P * V * kLanes];  // in memory, not in registers: few sums are that long
     bool has_total = false;
-    for (int64_t r = 0, terms = 0; r < count; ++r) {
-      const float *a = source + runs[r].strip, *far = a + 4 * step;  // two addresses take fewer registers than eight
-      const float* b = weights + runs[r].kernel;
-      for (int64_t i = 0; i < runs[r].length; ++i, b += pitch) {
+    int64_t terms = 0;
+    for (const Run *run = args.runs, *end = run + args.run_count; run != end; ++run) {
+      const float *a = args.source + run->strip, *far = a + 4 * step;  // two addresses take fewer registers than eight
+      const float* b = args.weights + run->kernel;
+      for (int64_t i = 0; i < run->length; ++i, b += args.weights_pitch) {
         Vec row[V];
 #pragma GCC unroll 8
         for (int v = 0; v < V; ++v) row[v] = load(b + v * kLanes);
@@ -51,38 +49,22 @@ struct F32Dense {
           for (int v = 0; v < V; ++v) sum[p][v] += value * row[v];
         }
       }
-      terms += runs[r].length;
-      if (terms < kTerms || r + 1 == count) continue;
+      terms += run->length;
+      if (terms < kTerms || run + 1 == end) continue;
       // A sum of sums: rounding errors grow with the length of one and the number of the others, not with their
       // product.
       terms = 0;
-#pragma GCC unroll 8
-      for (int p = 0; p < P; ++p) {
-#pragma GCC unroll 8
-        for (int v = 0; v < V; ++v) {
-          float* to = total + (p * V + v) * kLanes;
-          store(to, has_total ? load(to) + sum[p][v] : sum[p][v]);
-          sum[p][v] = Vec{};
-        }
-      }
+      if (has_total) add_tile(sum, total, V * kLanes, V * kLanes);
+      store_tile(sum, total, V * kLanes, V * kLanes, false);
       has_total = true;
-    }
-    if (has_total) {
 #pragma GCC unroll 8
       for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 8
-        for (int v = 0; v < V; ++v) sum[p][v] += load(total + (p * V + v) * kLanes);
+        for (int v = 0; v < V; ++v) sum[p][v] = Vec{};
       }
     }
-    if (args.accumulate) {
-#pragma GCC unroll 8
-      for (int p = 0; p < P; ++p) {
-#pragma GCC unroll 8
-        for (int v = 0; v < V; ++v) {
-          sum[p][v] += load_first(args.out + p * args.out_step + v * kLanes, args.channels - v * kLanes);
-        }
-      }
-    }
+    if (has_total) add_tile(sum, total, V * kLanes, V * kLanes);
+    if (args.accumulate) add_tile(sum, args.out, args.out_step, args.channels);
     args.epilogue.apply_to_channels(sum);
     store_tile(sum, args.out, args.out_step, args.channels, args.streaming);
   }
@@ -138,6 +120,34 @@ struct F32DenseWeight {
     }
   }
 };
+
+// Where a row of positions begins in the source and in the results.
+struct TileRow {
+  const float* source;
+  float* out;
+};
+
+// Runs the tiles of so many vectors of channels, and of rows of `columns` positions, of which row(r) is the r-th.
+// `shared` has what all of them share; its weights, channels and epilogue are those of the first vector.
+template <class F>
+void multiply(const F32Dense::Args& shared, int64_t vectors, int64_t rows, int64_t columns, const F& row) {
+  for_each_part(vectors, kDenseVectors, [&](Range range) {
+    const auto& tiles = kTiles<F32Dense>.run[range.size()];
+    const int64_t lane = range.begin * kLanes, largest = kDensePositions[range.size()];
+    F32Dense::Args tile = shared;
+    tile.weights += lane;
+    tile.channels -= lane;
+    tile.epilogue = shared.epilogue.from(lane);
+    for (int64_t r = 0; r < rows; ++r) {
+      const TileRow begin = row(r);
+      for_each_part(columns, largest, [&](Range positions) {
+        tile.source = begin.source + positions.begin * tile.source_step;
+        tile.out = begin.out + positions.begin * tile.out_step + lane;
+        tiles[positions.size()](tile);
+      });
+    }
+  });
+}
 
 // -- the packed kernel -------------------------------------------------------------------------------------------
 
@@ -204,7 +214,7 @@ bool dense_pass(const PassArgs<T>& args) {
                          uses_streaming_stores(target, plan.problem.batch, blocks.target);
   const int64_t wanted = kPiecesPerThread * args.threads->threads, images = plan.problem.batch * plan.problem.groups;
   Pieces pieces = args.accumulate ? whole_images(pass)
-                                  : cut(pass, source_in_place ? kTargetChannels : blocks.most_sources(), kStripBytes,
+                                  : cut(pass, source_in_place ? kTargetChannels : blocks.max_sources(), kStripBytes,
                                         ceil_div(wanted, images * depth.count));
   pieces.images = plan.problem.batch;
   pieces.groups = plan.problem.groups;
@@ -217,10 +227,10 @@ bool dense_pass(const PassArgs<T>& args) {
     const Range share = part(blocks.target_blocks, pieces.shares, piece.share);
     const Range channels = {blocks.targets(share.begin).begin, blocks.targets(share.end - 1).end};
     const Slice written = {piece.image, piece.group * blocks.target + channels.begin, channels.size()};
-    const int64_t results_pitch = round_up(channels.size(), kBlock);
+    const int64_t columns = piece.box.columns();
+    const int64_t results_pitch = round_up(channels.size(), kBlock), results_row = columns * results_pitch;
     Run* runs = space.taps.get<Run>(pass.taps());
-    float* results = nullptr;
-    if (!target_in_place) results = space.results.get(piece.box.rows() * piece.box.columns() * results_pitch);
+    float* results = target_in_place ? nullptr : space.results.get(piece.box.rows() * results_row);
 
     for (int64_t plane = 0; plane < piece.box.planes(); ++plane) {
       const Box box = piece.box.plane(plane);
@@ -238,12 +248,8 @@ bool dense_pass(const PassArgs<T>& args) {
                                             : make_strip(&space.strip, source, pass, box, read, read.count);
         for (int64_t t = share.begin; t < share.end; ++t) {
           const Range targets = blocks.targets(t);
-          const int64_t pitch = blocks.pitch(t), columns = box.columns();
-          const int64_t wanted_channels = target_in_place ? targets.size() : pitch;
-          const float* packed = args.kernel.dense.data + piece.group * blocks.floats() + blocks.begin(s, t);
-          const Epilogue finish =
-              s + 1 == blocks.source_blocks ? args.epilogue.from(blocks.bias_begin(piece.group, t)) : Epilogue{};
-          F32Dense::Args tile;
+          const int64_t pitch = blocks.pitch(t);
+          F32Dense::Args tile{};
           tile.source_step = width.step * strip.position;
           tile.runs = runs;
           tile.run_count = make_runs(runs, strip, pass, read.count, pitch);
@@ -251,22 +257,13 @@ bool dense_pass(const PassArgs<T>& args) {
           tile.out_step = out_step;
           tile.accumulate = s > 0 || (target_in_place && args.accumulate);
           tile.streaming = streaming;
-          for_each_part(pitch / kLanes, kDenseVectors, [&](Range vectors) {
-            const auto& tiles = kTiles<F32Dense>.run[vectors.size()];
-            const int64_t lane = vectors.begin * kLanes, largest = kDensePositions[vectors.size()];
-            tile.weights = packed + lane;
-            tile.channels = wanted_channels - lane;
-            tile.epilogue = finish.from(lane);
-            for (int64_t r = 0; r < box.rows(); ++r) {
-              float* row = first_row + targets.begin - channels.begin + lane;
-              row += target_in_place ? height.target(box.begin[1] + r) * target.axis[1] : r * columns * out_step;
-              const float* from = strip.data + r * height.step * strip.row;
-              for_each_part(columns, largest, [&](Range positions) {
-                tile.source = from + positions.begin * tile.source_step;
-                tile.out = row + positions.begin * out_step;
-                tiles[positions.size()](tile);
-              });
-            }
+          tile.weights = args.kernel.dense.data + piece.group * blocks.floats() + blocks.begin(s, t);
+          tile.channels = target_in_place ? targets.size() : pitch;
+          if (s + 1 == blocks.source_blocks) tile.epilogue = args.epilogue.from(blocks.bias_begin(piece.group, t));
+          float* first = first_row + targets.begin - channels.begin;
+          multiply(tile, pitch / kLanes, box.rows(), columns, [&](int64_t r) {
+            const int64_t row = target_in_place ? height.target(box.begin[1] + r) * target.axis[1] : r * results_row;
+            return TileRow{strip.data + r * height.step * strip.row, first + row};
           });
         }
       }
@@ -302,7 +299,7 @@ bool dense_weight(const WeightArgs<T>& args) {
         const int64_t count = make_runs(runs, strip, pass, read.count, pitch);
         const Rows gradient = gradient_rows(&space.gradient, args.y, box, met, pitch);
         if (bias != nullptr) add_positions(gradient, box, met.count, bias);
-        F32DenseWeight::Args tile;
+        F32DenseWeight::Args tile{};
         tile.rows = box.rows();
         tile.columns = columns;
         tile.total_pitch = pitch;
@@ -329,17 +326,17 @@ bool dense_weight(const WeightArgs<T>& args) {
         });
       });
 
-  finish_blocks(args, blocks, args.dense_sums, [&](const WeightBlock& block, Range own, const float* total) {
+  finish_blocks(args, blocks, args.dense_sums, [&](const WeightBlock& block, Range channels, const float* total) {
     const int64_t taps = blocks.taps, slot = plan.problem.groups * blocks.floats();
-    T* first =
-        args.w +
-        ((block.group * blocks.target + block.targets.begin) * blocks.source + block.sources.begin + own.begin) * taps;
+    T* first = args.w + ((block.group * blocks.target + block.targets.begin) * blocks.source + block.sources.begin +
+                         channels.begin) *
+                            taps;
     // The numbers of one channel of the target lie side by side: they are transposed, as in `pack_block`.
-    for (int64_t i = 0; i < own.size() * taps; i += kLanes) {
-      const int64_t run = min(own.size() * taps - i, kLanes);
+    for (int64_t i = 0; i < channels.size() * taps; i += kLanes) {
+      const int64_t run = min(channels.size() * taps - i, kLanes);
       float sum[kLanes][kTargetChannels];
       for (int64_t k = 0; k < run; ++k) {
-        const int64_t c = own.begin + (i + k) / taps, tap = (i + k) % taps;
+        const int64_t c = channels.begin + (i + k) / taps, tap = (i + k) % taps;
         add_slots(sum[k], total + (tap * block.sources.size() + c) * block.pitch, block.pitch, plan.slots, slot);
       }
       transpose_out(first + i, blocks.source * taps, sum[0], kTargetChannels, block.targets.size(), run);

@@ -87,7 +87,7 @@ void sum_blocks(const WeightArgs<T>& args, const Blocks& blocks, float* sums, co
 template <class T, class F>
 void finish_blocks(const WeightArgs<T>& args, const Blocks& blocks, float* sums, const F& finish) {
   const int64_t count = args.plan.problem.groups * blocks.source_blocks * blocks.target_blocks;
-  const int64_t shares = ceil_div(blocks.most_sources(), kAddedChannels);
+  const int64_t shares = ceil_div(blocks.max_sources(), kAddedChannels);
   parallel(args.threads, count * shares, [&](int64_t job) {
     const WeightBlock block(blocks, job / shares);
     finish(block, part(block.sources.size(), shares, job % shares),

@@ -181,7 +181,7 @@ bool lanes_pass(const PassArgs<T>& args) {
   if (pass.empty()) return true;
   pack_lanes(args);
   const Groups& groups = plan.groups;
-  const int64_t kernel_taps = taps_of(plan.problem), most_taps = groups.source * pass.taps();
+  const int64_t kernel_taps = taps_of(plan.problem), max_taps = groups.source * pass.taps();
   const int64_t each = lanes_per_piece(plan.problem, groups), shares = ceil_div(groups.lanes, each);
   const bool in_place =
       as_float(target.data) != nullptr && target.channel == 1 && width.writes_in_order() && !args.accumulate;
@@ -203,16 +203,16 @@ bool lanes_pass(const PassArgs<T>& args) {
       const Box box = piece.box.plane(plane);
       const Strip strip = make_lanes_strip(&space, args.source, pass, groups, box, lanes);
       // Where the taps lie, which weights they meet, and these weights for one block side by side.
-      int64_t* places = space.taps.get<int64_t>(2 * most_taps);
-      int64_t* which = places + most_taps;
-      float* weights = space.weights.get(most_taps * kBlock);
+      int64_t* places = space.taps.get<int64_t>(2 * max_taps);
+      int64_t* which = places + max_taps;
+      float* weights = space.weights.get(max_taps * kBlock);
       float* results = in_place ? nullptr : space.results.get(box.rows() * columns * results_pitch);
       float* first_row = nullptr;
       if (in_place) {
         first_row = as_float(target.data) + lanes.image * target.batch + depth.target(box.begin[0]) * target.axis[0] +
                     width.target(box.begin[2]) * target.axis[2] + first;
       }
-      F32Lanes::Args tile;
+      F32Lanes::Args tile{};
       tile.source_step = width.step * strip.position;
       tile.taps = places;
       tile.tap_count = lanes_taps(places, which, strip, pass, groups, kernel_taps);
@@ -279,7 +279,7 @@ bool lanes_weight(const WeightArgs<T>& args) {
       lanes_taps(places, places + all, strip, pass, groups, taps_of(plan.problem));
       const Rows gradient = gradient_rows(&space.gradient, args.y, piece.box, lanes, pitch);
       if (bias != nullptr) add_positions(gradient, piece.box, pitch, bias);
-      F32LanesWeight::Args tile;
+      F32LanesWeight::Args tile{};
       tile.rows = piece.box.rows();
       tile.columns = piece.box.columns();
       for (int64_t lane = 0; lane < pitch; lane += kLanes) {

@@ -104,11 +104,12 @@ struct PlanarStrip {
 template <class T>
 void planar_row(float* out, const Row<T>& row, const Axis& axis, int64_t first, int64_t count, int64_t phase) {
   if (axis.step == 1) return copy_row(out, 1, row, 1, axis, first, count);
-  for (int64_t f = 0; f < axis.step; ++f) {
+  for (int64_t f = 0; f < min(axis.step, count); ++f) {
     float* to = out + f * phase;
-    for (int64_t i = f, k = 0; i < count; i += axis.step, ++k) {
-      const int64_t source = axis.source(first + i);
-      to[k] = source < 0 ? 0 : read(row.data[source * row.position]);
+    for (int64_t i = f; i < count;) {
+      const int64_t source = axis.source(first + i), offset = source - i;
+      const int64_t end = i + min(axis.run(first + i), count - i);
+      for (; i < end; i += axis.step) *to++ = source < 0 ? 0 : read(row.data[(offset + i) * row.position]);
     }
   }
 }
@@ -208,7 +209,7 @@ bool planar_pass(const PassArgs<T>& args) {
       for_each_part(plan.target, kPlanarChannels, [&](Range channels) {
         float* weights = space.weights.get(plan.source * count * channels.size());
         pack_planar<T>(args.kernel.weights, piece.group, channels, plan.source, which, count, weights);
-        PlanarArgs tile;
+        PlanarArgs tile{};
         tile.source_plane = strip.channel;
         tile.source_row = height.step * strip.row;
         tile.channels = plan.source;
@@ -245,14 +246,9 @@ bool planar_pass(const PassArgs<T>& args) {
             kTiles<F32Planar>.run[tiles.size()][channels.size()](tile);
           });
           if (in_place) continue;
-          const int64_t first = width.target(box.begin[2]);
           for (int64_t o = 0; o < channels.size(); ++o) {
-            for (int64_t i = 0; i < columns; ++i) {
-              const int64_t column = in_order ? first + i * width.target_step : width.target(box.begin[2] + i);
-              T* to = row + o * target.channel + column * target.axis[2];
-              const float value = results[o * pitch + i];
-              write(to, args.accumulate ? value + read(*to) : value);
-            }
+            write_row(row + o * target.channel, target.axis[2], width, box.begin[2], columns, results + o * pitch,
+                      args.accumulate);
           }
         }
       });

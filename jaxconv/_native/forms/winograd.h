@@ -272,7 +272,7 @@ bool winograd_pass(const PassArgs<T>& args) {
     const PieceTiles tiles(p, box);
     const Range share = part(blocks.target_blocks, pieces.shares, piece.share);
     const Slice read = {piece.image, piece.group * blocks.source, blocks.source};
-    const int64_t count = tiles.count(), from_product = count * blocks.source;
+    const int64_t count = tiles.count();
     const float* transformed = transform_piece(&space, args.source, pass, tiles, box, read);
     const int64_t run_count = ceil_div(blocks.source, kTerms);  // sums of so many terms are added
     Run* runs = space.taps.get<Run>(run_count);
@@ -287,25 +287,17 @@ bool winograd_pass(const PassArgs<T>& args) {
       for (int64_t i = 0; i < run_count; ++i) {
         runs[i] = {i * kTerms, i * kTerms * pitch, min(kTerms, blocks.source - i * kTerms)};
       }
-      F32Dense::Args tile;
+      F32Dense::Args tile{};
       tile.source_step = blocks.source;
       tile.runs = runs;
       tile.run_count = run_count;
       tile.weights_pitch = tile.out_step = pitch;
-      tile.accumulate = tile.streaming = false;
+      tile.channels = pitch;
       for (int64_t k = 0; k < kProducts; ++k) {
-        const float* w = args.kernel.form.data + piece.group * blocks.floats() + blocks.begin(0, t);
-        for_each_part(pitch / kLanes, kDenseVectors, [&](Range vectors) {
-          const auto& kernels = kTiles<F32Dense>.run[vectors.size()];
-          const int64_t lane = vectors.begin * kLanes;
-          tile.weights = w + k * blocks.source * pitch + lane;
-          tile.channels = pitch - lane;
-          for_each_part(count, kDensePositions[vectors.size()], [&](Range positions) {
-            tile.source = transformed + k * from_product + positions.begin * blocks.source;
-            tile.out = products + k * product + positions.begin * pitch + lane;
-            kernels[positions.size()](tile);
-          });
-        });
+        tile.weights =
+            args.kernel.form.data + piece.group * blocks.floats() + blocks.begin(0, t) + k * blocks.source * pitch;
+        multiply(tile, pitch / kLanes, 1, count,
+                 [&](int64_t) { return TileRow{transformed + k * count * blocks.source, products + k * product}; });
       }
 
       // Back: where the target takes vectors of channels, to where they belong.
@@ -359,8 +351,8 @@ inline const float* transform_gradients(Workspace* space, const PieceTiles& tile
       for (int64_t lane = 0; lane < pitch; lane += kLanes) {
         Vec y[4];
         for (int k = 0; k < 4; ++k) {
-          const bool own = k / 2 >= tiles.skipped(0, i) && k % 2 >= tiles.skipped(1, j);
-          y[k] = own ? load_first(from + k / 2 * row + k % 2 * position + lane, n - lane) : Vec{};
+          const bool wanted = k / 2 >= tiles.skipped(0, i) && k % 2 >= tiles.skipped(1, j);
+          y[k] = wanted ? load_first(from + k / 2 * row + k % 2 * position + lane, n - lane) : Vec{};
         }
         transform_gradient(y, to + lane, product);
       }
@@ -388,12 +380,12 @@ bool winograd_weight(const WeightArgs<T>& args) {
         const float* transformed = transform_piece(&space, args.x, pass, tiles, box, read);
         const Rows gradient = gradient_rows(&space.gradient, args.y, tiles.box(box.begin[0]), met, met.count);
         if (bias != nullptr) {
-          const float* own = gradient.data + (tiles.begin[0] - tiles.first[0]) * gradient.row +
-                             (tiles.begin[1] - tiles.first[1]) * gradient.position;
-          add_positions({own, gradient.row, gradient.position}, box, met.count, bias);
+          const float* first = gradient.data + (tiles.begin[0] - tiles.first[0]) * gradient.row +
+                               (tiles.begin[1] - tiles.first[1]) * gradient.position;
+          add_positions({first, gradient.row, gradient.position}, box, met.count, bias);
         }
         const float* gradients = transform_gradients(&space, tiles, gradient, met.count, pitch);
-        F32DenseWeight::Args tile;
+        F32DenseWeight::Args tile{};
         tile.rows = 1;
         tile.columns = count;
         tile.total_pitch = pitch;
@@ -412,14 +404,14 @@ bool winograd_weight(const WeightArgs<T>& args) {
       });
 
   Finite finite;
-  finish_blocks(args, blocks, args.form_sums, [&](const WeightBlock& block, Range own, float* total) {
+  finish_blocks(args, blocks, args.form_sums, [&](const WeightBlock& block, Range channels, float* total) {
     const int64_t pitch = block.pitch, sources = block.sources.size();
     for (int64_t k = 0; k < kProducts; ++k) {
-      float* to = total + (k * sources + own.begin) * pitch;
-      add_slots(to, to, own.size() * pitch, plan.slots, p.groups * blocks.floats());
+      float* to = total + (k * sources + channels.begin) * pitch;
+      add_slots(to, to, channels.size() * pitch, plan.slots, p.groups * blocks.floats());
     }
     Vec bad = {};
-    for (int64_t i = own.begin; i < own.end; ++i) {
+    for (int64_t i = channels.begin; i < channels.end; ++i) {
       for (int64_t o0 = 0; o0 < pitch; o0 += kBlock) {
         float products[kProducts][kBlock], taps[9][kBlock];
         for (int64_t k = 0; k < kProducts; ++k) copy(products[k], total + (k * sources + i) * pitch + o0, kBlock);
