@@ -20,15 +20,15 @@ namespace {
 //
 //     Args                          what it takes
 //     kVectors                      how many vectors its tiles may have
-//     largest_tile(v)               how many rows (positions, taps or channels) share v of them
+//     largest_tile(v)               how many rows (positions, taps or channels) share v of them; most for one
 //     run<rows, vectors>(const Args&)
 //
-// so that a profile says all there is to say: jaxconv::avx512::F32Dense::run<6, 4>.
+// A profile then names type, form, op, tile and instruction set: jaxconv::avx512::F32Dense::run<6, 4>.
 
 template <class Kernel>
 struct Tiles {
   using Run = void (*)(const typename Kernel::Args&);
-  Run run[Kernel::kVectors + 1][9];  // [vectors][rows]
+  Run run[Kernel::kVectors + 1][Kernel::largest_tile(1) + 1];  // [vectors][rows]
 };
 
 template <class Kernel, int V, int... N>

@@ -56,8 +56,8 @@ struct WeightBlock {
         pitch(blocks.pitch(t)) {}
 };
 
-// add(block, slices of x and y, piece, total, bias) for each piece of each block, `slots` sums of them apart. The total
-// is (taps, sources, pitch); `bias` is null but for the first block of channels of x.
+// add(block, slice of x, slice of y, box, total, bias) for each piece of each block; the pieces are shared out to the
+// slots. `total` is (taps, sources, pitch) of one slot; `bias` is null but for the first block of channels of x.
 template <class T, class F>
 void sum_blocks(const WeightArgs<T>& args, const Blocks& blocks, float* sums, const Pieces& pieces, const F& add) {
   const Plan& plan = args.plan;
