@@ -9,9 +9,9 @@ PARALLEL := -n $(JOBS) --dist worksteal
 # How many random problems each sanitizer computes per thread; the programs' own number where it is empty.
 PROBLEMS ?=
 # What the native kernels are made of. A change builds them anew.
-NATIVE := $(wildcard $(addprefix jaxconv/_native/,*.cpp *.h *.map *.cmake CMakeLists.txt))
+NATIVE := $(wildcard $(addprefix jaxconv/_native/,*.cpp *.h forms/*.h *.map *.cmake CMakeLists.txt))
 
-.PHONY: help train test quick coverage lint sanitize bench wheels clean
+.PHONY: help train test quick coverage lint sanitize bench docs wheels clean
 
 help:
 	@echo "make train      train the MNIST example (configs/mnist.toml) into runs/mnist"
@@ -21,6 +21,7 @@ help:
 	@echo "make lint       style and types alone"
 	@echo "make sanitize   run the native kernels under the address, undefined behaviour and thread sanitizers"
 	@echo "make bench      time layers and networks against their peers, and write docs/benchmarks.md"
+	@echo "make docs       build the pages of docs/ and the reference into site/"
 	@echo "make wheels     build and check an sdist and the wheels of a release, into dist/"
 	@echo "make clean      remove the environment and what runs have written"
 
@@ -44,6 +45,10 @@ $(VENV)/.benchmarks: pyproject.toml $(NATIVE) | $(VENV)/bin/python
 
 $(VENV)/.release: pyproject.toml $(NATIVE) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable ".[release]"
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml $(NATIVE) | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	@touch $@
 
 train: $(VENV)/.examples
@@ -73,6 +78,9 @@ sanitize: $(VENV)/.test
 	$(BIN)/cmake --build build/sanitize --parallel
 	build/sanitize/kernels_address $(if $(PROBLEMS),--problems $(PROBLEMS))
 	build/sanitize/kernels_thread $(if $(PROBLEMS),--problems $(PROBLEMS))
+
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict
 
 wheels: $(VENV)/.release
 	$(BIN)/python tools/wheels.py
