@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from closeness import assert_close
 from flax import nnx
 from jax.sharding import AxisType, PartitionSpec
 from small_run import records, write_digits, write_settings
@@ -154,8 +155,7 @@ def mesh_of(**axes):
 
 def close(found, wanted):
     for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
-        theirs = np.asarray(theirs)
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
+        assert_close(ours, theirs, 1e-5)
 
 
 def value_and_gradients(f, *arguments):

@@ -19,7 +19,7 @@ import problems
 import pytest
 import torch
 from cases import CASES, DATA_FORMATS, Case, layout
-from closeness import relative_error
+from closeness import assert_close, relative_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import export
@@ -258,8 +258,7 @@ def arrays():
     return tuple(jnp.asarray(rng.standard_normal(s), jnp.float32) for s in ((4, 6, 9, 8), (6, 6, 3, 3)))
 
 
-def close(a, b, tolerance=1e-5):
-    np.testing.assert_allclose(a, b, atol=tolerance * np.abs(b).max(), rtol=0)
+close = partial(assert_close, tolerance=1e-5)
 
 
 def test_within_cond_scan_while_and_vmap(arrays):

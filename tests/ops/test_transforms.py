@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import closeness
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,8 +29,9 @@ class Sample:
     shapes: tuple[tuple[int, ...], ...]
 
     def arrays(self, seed=0, leading=()):
+        """They are NumPy's: taking a part of one compiles nothing."""
         rng = np.random.default_rng(seed)
-        return [jnp.asarray(rng.standard_normal((*leading, *shape))) for shape in self.shapes]
+        return [rng.standard_normal((*leading, *shape)) for shape in self.shapes]
 
 
 def sample(function, *shapes, **arguments):
@@ -127,6 +129,7 @@ SAMPLES = {
     "pad circular": sample(jaxconv.pad, (2, 3, 4, 6), pad=(2, -1, -1, 3), mode="circular"),
     "pad symmetric": sample(jaxconv.pad, (2, 3, 4, 5), pad=(5, -1, 0, 3), mode="symmetric"),
 }
+assert_close = functools.partial(closeness.assert_close, tolerance=3e-13, scale=1)
 every_sample = pytest.mark.parametrize("name", SAMPLES)
 CONVOLUTIONS = (
     "conv_general_dilated",
@@ -152,10 +155,6 @@ every_algorithm = pytest.mark.parametrize(
     ("name", "algorithm"),
     [(n, a) for n in SAMPLES for a in (("auto", "xla") if n.startswith("conv") else ("auto",))],
 )
-
-
-def assert_close(actual, expected):
-    np.testing.assert_allclose(actual, expected, rtol=1e-11, atol=1e-11, strict=True)
 
 
 def equations(jaxpr):
@@ -193,7 +192,7 @@ def test_vmap(name, algorithm):
         # The second argument is mapped along its last axis, a third along its first.
         axes = [None if i not in subset else (0 if i != 1 else len(shapes[i])) for i in range(count)]
         given = [
-            arrays[i] if axis is None else jnp.moveaxis(stacked[i], 0, axis)
+            arrays[i] if axis is None else np.moveaxis(stacked[i], 0, axis)
             for i, axis in zip(range(count), axes, strict=True)
         ]
         mapped[subset] = jax.vmap(f, tuple(axes)), given
@@ -212,7 +211,7 @@ def test_vmap(name, algorithm):
 @every_sample
 def test_vmap_of_vmap(name):
     f, arrays = SAMPLES[name].function, SAMPLES[name].arrays(leading=(2, 3))
-    results = jax.jit(jax.vmap(jax.vmap(f), 1, 1))(*arrays)
+    results = np.asarray(jax.jit(jax.vmap(jax.vmap(f), 1, 1))(*arrays))
     one = jax.jit(f)
     for i, j in itertools.product(range(2), range(3)):
         assert_close(results[i, j], one(*(a[i, j] for a in arrays)))
@@ -251,7 +250,7 @@ def test_derivatives_in_some_of_input_weight_and_bias(which):
 def test_scan_over_stacked_arguments(name):
     f, stacked = SAMPLES[name].function, SAMPLES[name].arrays(leading=(3,))
     _, results = jax.jit(lambda stacked: jax.lax.scan(lambda _, a: (None, f(*a)), None, stacked))(tuple(stacked))
-    one = jax.jit(f)
+    one, results = jax.jit(f), np.asarray(results)
     for i in range(3):
         assert_close(results[i], one(*(a[i] for a in stacked)))
 
@@ -308,11 +307,10 @@ def test_under_strict_promotion_of_dtypes_and_ranks(name, dtype):
 @every_sample
 def test_under_a_trace_numpy_arrays_are_constants(name):
     f, arrays = SAMPLES[name].function, SAMPLES[name].arrays()
-    constants = [np.asarray(a) for a in arrays]
 
     @jax.jit  # all arguments but one are constants, then all of them
-    def compute(arrays):
-        return [f(*constants[:i], a, *constants[i + 1 :]) for i, a in enumerate(arrays)], f(*constants)
+    def compute(traced):
+        return [f(*arrays[:i], a, *arrays[i + 1 :]) for i, a in enumerate(traced)], f(*arrays)
 
     expected = f(*arrays)
     of_one, of_none = compute(arrays)
@@ -381,6 +379,12 @@ def exported_functions(name):
     return functions
 
 
+@functools.cache
+def exported_program(name):
+    """One program of them all, since it is the number of programs that costs."""
+    return jax.jit(lambda *arrays: [f(*arrays) for f in exported_functions(name)])
+
+
 def exported_arrays(name, batch, size):
     _, w_shape, arguments = EXPORTED[name]
     rank = len(w_shape) - 2 if w_shape else 2
@@ -408,16 +412,13 @@ def test_export_with_symbolic_sizes(name, sizes):
     shape = symbolic(name, sizes)
     arrays = exported_arrays(name, 2, (7, 8, 6))
 
-    # One program of several functions, since it is the number of programs that costs.
-    def program(*arrays):
-        return [f(*arrays) for f in exported_functions(name)]
-
+    program = exported_program(name)
     specs = [jax.ShapeDtypeStruct(s, "float64") for s in (shape, *(a.shape for a in arrays[1:]))]
-    written = export.export(jax.jit(program))(*specs).serialize()
+    written = export.export(program)(*specs).serialize()
     read = export.deserialize(written)
     for batch, size in ((2, (7, 8, 6)), (3, (9, 7, 8) if sizes else (7, 8, 6))):
         arrays = exported_arrays(name, batch, size)
-        jax.tree.map(assert_close, read.call(*arrays), jax.jit(program)(*arrays))
+        jax.tree.map(assert_close, read.call(*arrays), program(*arrays))
 
 
 def test_export_of_fold():

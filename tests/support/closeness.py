@@ -30,9 +30,9 @@ def difference(actual, expected, tolerance=1e-12, scale=0) -> str | None:
     return None if error <= tolerance else f"off by {error:.3g} of the largest number, allowed are {tolerance:.3g}"
 
 
-def assert_close(actual, expected, tolerance=1e-12):
-    """Equal shapes, dtypes, and values to `tolerance` of the largest of them."""
-    problem = difference(actual, expected, tolerance)
+def assert_close(actual, expected, tolerance=1e-12, scale=0):
+    """Equal shapes, dtypes, and values to `tolerance` of the largest of them, or of `scale`."""
+    problem = difference(actual, expected, tolerance, scale)
     assert problem is None, problem
 
 
