@@ -41,7 +41,7 @@ void run_pass(const PassArgs<T>& args) {
 }
 
 // The kernel of one op by its strides, not packed yet.
-inline PackedKernel make_kernel(const Plan& plan, const void* w, bool transposed, void* scratch) {
+PackedKernel make_kernel(const Plan& plan, const void* w, bool transposed, void* scratch) {
   const Problem& p = plan.problem;
   const int64_t taps = taps_of(p), in = p.in_channels / p.groups, out = p.out_channels / p.groups;
   const int64_t per_out = in * taps, per_in = taps;

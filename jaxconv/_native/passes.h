@@ -97,12 +97,12 @@ JAXCONV_INLINE void for_each_tap(const Pass& pass, const F& f) {
 }
 
 // An axis of the image x of a problem.
-inline Extent image_extent(const Problem& p, int a) {
+Extent image_extent(const Problem& p, int a) {
   return {p.x_size[a], p.mode, p.x_size[a] + min(p.low[a], 0) + min(p.high[a], 0)};
 }
 
 // The convolution itself.
-inline Pass forward_pass(const Problem& p) {
+Pass forward_pass(const Problem& p) {
   Pass pass;
   for (int a = 0; a < 3; ++a) {
     Axis& axis = pass.axis[a];
@@ -117,14 +117,14 @@ inline Pass forward_pass(const Problem& p) {
   return pass;
 }
 
-inline int64_t greatest_common_divisor(int64_t a, int64_t b) { return b == 0 ? a : greatest_common_divisor(b, a % b); }
+int64_t greatest_common_divisor(int64_t a, int64_t b) { return b == 0 ? a : greatest_common_divisor(b, a % b); }
 
 // One axis of its transpose in x: the positions of the padded image from `begin` to `end` that are in `phase`. The
 // kernel is packed in reverse, so that its positions ascend with their offsets.
 //
 // Position phase + s j is reached by the taps t with t d = phase + s u for some u >= 0, from position j - u of y. They
 // are an arithmetic progression: with g = gcd(s, d), t moves by s / g as u moves by d / g.
-inline Axis backward_axis(const Problem& p, int a, int64_t begin, int64_t end, int64_t phase) {
+Axis backward_axis(const Problem& p, int a, int64_t begin, int64_t end, int64_t phase) {
   const int64_t s = p.stride[a], d = p.dilation[a], k = p.kernel[a], g = greatest_common_divisor(s, d);
   const int64_t first = ceil_div(begin - phase, s);
   Axis axis;

@@ -55,7 +55,7 @@ struct Pieces {
 
 // The fewest parts of an axis that read at most `capacity` positions of the padded source each; as many as it has
 // positions, where one alone reads more.
-inline int64_t fewest_parts(const Axis& axis, int64_t capacity) {
+int64_t fewest_parts(const Axis& axis, int64_t capacity) {
   if (axis.taps == 0) return 1;
   const int64_t rest = capacity - axis.span(1);
   return rest < 0 ? axis.count : ceil_div(axis.count, rest / axis.step + 1);
@@ -63,7 +63,7 @@ inline int64_t fewest_parts(const Axis& axis, int64_t capacity) {
 
 // Boxes of one plane whose strips have at most `bytes` bytes, if one row of one column has no more; `floats` is what
 // one position of a strip holds. There are at least `wanted` boxes in a plane where it has so many rows.
-inline Pieces cut(const Pass& pass, int64_t floats, int64_t bytes, int64_t wanted) {
+Pieces cut(const Pass& pass, int64_t floats, int64_t bytes, int64_t wanted) {
   const Axis &depth = pass.axis[0], &height = pass.axis[1], &width = pass.axis[2];
   const int64_t position = max(floats * static_cast<int64_t>(sizeof(float)) * depth.taps, 1);
   const int64_t cuts = min(ceil_div(wanted, height.count), max(width.count / kPiecePositions, 1));
@@ -76,7 +76,7 @@ inline Pieces cut(const Pass& pass, int64_t floats, int64_t bytes, int64_t wante
 }
 
 // Whole images: different positions of a pass that adds to its target may be the same there.
-inline Pieces whole_images(const Pass& pass) {
+Pieces whole_images(const Pass& pass) {
   return Pieces(pass, pass.axis[0].count, pass.axis[1].count, pass.axis[2].count);
 }
 

@@ -122,7 +122,7 @@ struct Run {
 
 // The runs of a strip in which a position has n numbers, the packed kernel `pitch` numbers for each of them. What is
 // adjacent in both is one run: where a row of taps reads adjacent positions, and a position holds n numbers only.
-inline int64_t make_runs(Run* runs, const Strip& strip, const Pass& pass, int64_t n, int64_t pitch) {
+int64_t make_runs(Run* runs, const Strip& strip, const Pass& pass, int64_t n, int64_t pitch) {
   int64_t count = 0;
   for_each_tap(pass, [&](int64_t z, int64_t y, int64_t x, int64_t tap) {
     const Run run = {strip.tap(pass, z, y, x), tap * n * pitch, n};

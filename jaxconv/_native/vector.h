@@ -114,7 +114,7 @@ JAXCONV_INLINE Vec pick(Vec v, Lanes from) {
 }
 
 // out[j * out_pitch + i] = in[i * in_pitch + j] for i < rows and j < columns, neither more than there are lanes.
-inline void transpose(float* out, int64_t out_pitch, const float* in, int64_t in_pitch, int64_t rows, int64_t columns) {
+void transpose(float* out, int64_t out_pitch, const float* in, int64_t in_pitch, int64_t rows, int64_t columns) {
   Vec block[kLanes];
   if (rows == kLanes && columns == kLanes) {
 #pragma GCC unroll 16

@@ -8,7 +8,7 @@ namespace jaxconv::JAXCONV_ISA {
 namespace {
 
 // total[c] += sum over the rows of a box of y[c], for n channels.
-inline void add_positions(const Rows& y, const Box& box, int64_t n, float* total) {
+void add_positions(const Rows& y, const Box& box, int64_t n, float* total) {
   for (int64_t lane = 0; lane < n; lane += kLanes) {
     Vec whole = {};
     for (int64_t r = 0; r < box.rows(); ++r) {
@@ -33,7 +33,7 @@ inline void add_positions(const Rows& y, const Box& box, int64_t n, float* total
 }
 
 // The sum of n numbers, whole vectors of them, over all slots, which are `pitch` floats apart.
-inline void add_slots(float* out, const float* sums, int64_t n, int64_t slots, int64_t pitch) {
+void add_slots(float* out, const float* sums, int64_t n, int64_t slots, int64_t pitch) {
   for (int64_t i = 0; i < n; i += kLanes) {
     Vec sum = load(sums + i);
     for (int64_t k = 1; k < slots; ++k) sum += load(sums + k * pitch + i);

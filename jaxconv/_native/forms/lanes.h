@@ -89,7 +89,7 @@ struct F32LanesWeight {
 
 // Puts, for each of `count` positions, what `met` says of the `width` channels at the position into the lanes. What
 // the lanes of one vector meet mostly lies within one vector, so a load and a permutation do it.
-inline void spread(float* out, const float* in, int64_t count, int64_t pitch, int64_t width, const int32_t* met) {
+void spread(float* out, const float* in, int64_t count, int64_t pitch, int64_t width, const int32_t* met) {
   for (int64_t lane = 0; lane < pitch; lane += kLanes) {
     int64_t first = met[lane], last = met[lane];
     for (int c = 1; c < kLanes; ++c) first = min(first, met[lane + c]), last = max(last, met[lane + c]);
@@ -134,8 +134,8 @@ Strip make_lanes_strip(Workspace* space, const View<const T>& from, const Pass& 
 
 // Where the taps of such a strip lie, those of the second copy after those of the first, and where their weights are in
 // the packed kernel.
-inline int64_t lanes_taps(int64_t* places, int64_t* weights, const Strip& strip, const Pass& pass, const Groups& groups,
-                          int64_t kernel_taps) {
+int64_t lanes_taps(int64_t* places, int64_t* weights, const Strip& strip, const Pass& pass, const Groups& groups,
+                   int64_t kernel_taps) {
   int64_t count = 0;
   for (int64_t e = 0; e < groups.source; ++e) {
     for_each_tap(pass, [&](int64_t z, int64_t y, int64_t x, int64_t tap) {

@@ -133,7 +133,7 @@ void pack_winograd(const PassArgs<T>& args) {
 }
 
 // G^T s G: `sums` are the 16 sums of kBlock channels, `result` the 9 taps of each.
-inline void transform_sums(const float sums[kProducts][kBlock], float result[9][kBlock]) {
+void transform_sums(const float sums[kProducts][kBlock], float result[9][kBlock]) {
   float half[3][4][kBlock];
   for (int j = 0; j < 4; ++j) {
     for (int o = 0; o < kBlock; ++o) {
@@ -156,7 +156,7 @@ inline void transform_sums(const float sums[kProducts][kBlock], float result[9][
 // A tile's results are a dilation d apart, so along each axis d tiles make a block of 2 d results. Pieces of work are
 // whole blocks. `floats` is what one tile holds transformed; there are at least `wanted` pieces in a plane where it has
 // so many rows of blocks.
-inline Pieces cut_tiles(const Problem& p, const Pass& pass, int64_t floats, int64_t wanted) {
+Pieces cut_tiles(const Problem& p, const Pass& pass, int64_t floats, int64_t wanted) {
   const int64_t *dilation = p.dilation + 1, sizes[2] = {2 * dilation[0], 2 * dilation[1]};
   const int64_t rows = ceil_div(pass.axis[1].count, sizes[0]), columns = ceil_div(pass.axis[2].count, sizes[1]);
   const int64_t tiles =
@@ -225,7 +225,7 @@ const float* transform_piece(Workspace* space, const View<const T>& source, cons
 // v - v is zero, unless v is not finite.
 JAXCONV_INLINE Vec nonfinite(Vec v) { return v - v; }
 
-inline bool is_zero(Vec v) {
+bool is_zero(Vec v) {
   bool zero = true;
   for (int i = 0; i < kLanes; ++i) zero &= v[i] == 0;
   return zero;
@@ -339,8 +339,8 @@ bool winograd_pass(const PassArgs<T>& args) {
 // -- the weight's gradient ---------------------------------------------------------------------------------------
 
 // A y A^T of all tiles of a piece: (kProducts, tiles, pitch), `n` channels of it.
-inline const float* transform_gradients(Workspace* space, const PieceTiles& tiles, const Rows& gradient, int64_t n,
-                                        int64_t pitch) {
+const float* transform_gradients(Workspace* space, const PieceTiles& tiles, const Rows& gradient, int64_t n,
+                                 int64_t pitch) {
   const int64_t product = tiles.count() * pitch;
   float* transformed = space->products.get(kProducts * product);
   float* to = transformed;
