@@ -119,11 +119,7 @@ def xavier_uniform(gain: float = 1.0) -> Initializer:
 def xavier_normal(gain: float = 1.0) -> Initializer:
     """Normal with standard deviation gain * sqrt(2 / (fan_in + fan_out)), `torch.nn.init.xavier_normal_`.
 
-    Args:
-        gain: factor of the distribution's width, for example `calculate_gain("relu")`.
-
-    Returns:
-        A JAX initialiser of plain and of transposed weights.
+    The argument is that of `xavier_uniform`.
 
     Example:
         >>> import jax

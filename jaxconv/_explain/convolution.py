@@ -59,19 +59,19 @@ def explain_convolution(layer: Any, shape: tuple[int, ...]) -> Explanation:
 
 
 def _plain(layer: Any, shape: tuple[int, ...]) -> Explanation:
-    rank, given = layer.rank, _layer.check(layer)
+    rank = layer.rank
     in_channels, w_shape, bias_shape = _parameter_shapes(layer, shape)
     arguments = Arguments(
-        given.stride, given.padding, given.dilation, given.groups, given.padding_mode, given.data_format
+        layer.stride, layer.padding, layer.dilation, layer.groups, layer.padding_mode, layer.data_format
     )
     spec = parse_conv(rank, Shapes(shape, w_shape, bias_shape), arguments)
     _, size = split_shape("input", shape, rank, spec.data_format)
-    kernel = given.kernel_size
+    kernel = layer.kernel_size
     out, fields = spec.output_size(size, kernel), spec.receptive_field(kernel)
     axes = make_axes(rank, size, out, kernel, spec.strides, spec.dilations, spec.pads, fields)
     padding = [pads_text(axes)]
-    if isinstance(given.padding, str):
-        padding[0] = f"{given.padding!r} is {padding[0]}"
+    if isinstance(layer.padding, str):
+        padding[0] = f"{layer.padding!r} is {padding[0]}"
     if any(any(pads) for pads in spec.pads):
         padding.append(filling_text(spec.padding_mode))
     names = SPATIAL[rank]
@@ -86,7 +86,7 @@ def _plain(layer: Any, shape: tuple[int, ...]) -> Explanation:
         multiply_accumulates=multiply_accumulates(w_shape, out),
         formula=_product(
             ("out_channels", *(n + "'" for n in names), "(in_channels / groups)", *("k" + n for n in names)),
-            (layer.out_channels, *out, f"({in_channels} / {given.groups})", *kernel),
+            (layer.out_channels, *out, f"({in_channels} / {layer.groups})", *kernel),
         ),
         ops=_ops(layer, spec, _batched(shape, rank), w_shape),
         **_common(layer, shape, in_channels, w_shape, bias_shape),
@@ -94,31 +94,31 @@ def _plain(layer: Any, shape: tuple[int, ...]) -> Explanation:
 
 
 def _transposed(layer: Any, shape: tuple[int, ...]) -> Explanation:
-    rank, given = layer.rank, _layer.check(layer)
+    rank = layer.rank
     in_channels, w_shape, bias_shape = _parameter_shapes(layer, shape)
     arguments = TransposedArguments(
-        given.stride,
-        given.padding,
-        given.output_padding,
-        given.groups,
-        given.dilation,
-        padding_mode=given.padding_mode,
-        data_format=given.data_format,
+        layer.stride,
+        layer.padding,
+        layer.output_padding,
+        layer.groups,
+        layer.dilation,
+        padding_mode=layer.padding_mode,
+        data_format=layer.data_format,
     )
     parsed = parse_conv_transpose(rank, Shapes(shape, w_shape, bias_shape), arguments)
-    _, size = split_shape("input", shape, rank, given.data_format)
-    kernel, out, names = given.kernel_size, parsed.size, SPATIAL[rank]
-    pads = resolve_pads(given.padding, kernel, given.dilation)
+    _, size = split_shape("input", shape, rank, layer.data_format)
+    kernel, out, names = layer.kernel_size, parsed.size, SPATIAL[rank]
+    pads = resolve_pads(layer.padding, kernel, layer.dilation)
     fields, spans = parsed.receptive_field(kernel), parsed.spec.receptive_field(kernel)
-    axes = make_axes(rank, size, out, kernel, given.stride, given.dilation, pads, fields)
+    axes = make_axes(rank, size, out, kernel, layer.stride, layer.dilation, pads, fields)
     is_cut = any(any(p) for p in pads)
     padding = [pads_text(axes) + (" cut off the output" if is_cut else "")]
-    if any(given.output_padding):
-        more = ", ".join(f"{name}: {p}" for name, p in zip(names, given.output_padding, strict=True))
+    if any(layer.output_padding):
+        more = ", ".join(f"{name}: {p}" for name, p in zip(names, layer.output_padding, strict=True))
         padding.append(f"{more} more at the end of the output (output_padding)")
-    if given.padding_mode == "circular" and is_cut:
+    if layer.padding_mode == "circular" and is_cut:
         padding.append("circular: what is cut off one end is added to the other")
-    output_shape = image_shape(shape[: -rank - 1], layer.out_channels, out, given.data_format)
+    output_shape = image_shape(shape[: -rank - 1], layer.out_channels, out, layer.data_format)
     return Explanation(
         kind=f"{rank}-D transposed convolution",
         output_shape=output_shape,
@@ -127,7 +127,7 @@ def _transposed(layer: Any, shape: tuple[int, ...]) -> Explanation:
                 a.name,
                 f"({a.size} - 1) * {a.stride} - {a.pads[0]} - {a.pads[1]} + {span_text(a)} + {p} = {a.output_size}",
             )
-            for a, p in zip(axes, given.output_padding, strict=True)
+            for a, p in zip(axes, layer.output_padding, strict=True)
         ),
         axes=axes,
         writes=True,
@@ -139,11 +139,11 @@ def _transposed(layer: Any, shape: tuple[int, ...]) -> Explanation:
             for a, span in zip(axes, spans, strict=True)
         ),
         padding=tuple(padding),
-        filled=given.padding_mode,
+        filled=layer.padding_mode,
         multiply_accumulates=multiply_accumulates(w_shape, size),
         formula=_product(
             ("in_channels", *names, "(out_channels / groups)", *("k" + n for n in names)),
-            (in_channels, *size, f"({layer.out_channels} / {given.groups})", *kernel),
+            (in_channels, *size, f"({layer.out_channels} / {layer.groups})", *kernel),
         ),
         # The output of this layer is the input of the convolution that it is the transpose of.
         ops=_ops(layer, parsed.spec, _batched(output_shape, rank), w_shape),

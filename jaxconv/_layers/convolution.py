@@ -6,7 +6,7 @@ attributes of PyTorch's names, and `rank` and `transposed`.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -48,58 +48,31 @@ class Convolution:
     bias_init: Any
 
 
-class ConvArguments(NamedTuple):
-    """The checked arguments of a convolution layer, each with one entry per spatial axis, as PyTorch keeps them."""
+def check(layer: Any) -> dict[str, Any]:
+    """The arguments of `layer` by name, parsed into one entry per spatial axis each, as PyTorch keeps them.
 
-    in_channels: int | None
-    out_channels: int
-    kernel_size: tuple[int, ...]
-    stride: tuple[int, ...]
-    padding: str | tuple[int, ...] | Pads
-    output_padding: tuple[int, ...]
-    dilation: tuple[int, ...]
-    groups: int
-    padding_mode: str
-    data_format: str
-
-
-def check(layer: Any) -> ConvArguments:
-    """The arguments of `layer`, parsed, with all checks that need no image.
-
-    `layer.in_channels` is None where the first input is to give it.
+    All checks are made that need no image. `layer.in_channels` is None where the first input is to give it.
 
     Raises:
         TypeError: an argument of a wrong kind.
         ValueError: an invalid argument; the message names it and its value, and suggests a fix.
     """
     rank, transposed = layer.rank, layer.transposed
-    in_channels = None if layer.in_channels is None else integer("in_channels", layer.in_channels, 1)
-    out_channels = integer("out_channels", layer.out_channels, 1)
-    kernel_size = per_axis("kernel_size", layer.kernel_size, rank, 1, one_for_all=False)
+    channels = {"in_channels": layer.in_channels, "out_channels": layer.out_channels}
+    channels = {name: integer(name, n, 1) for name, n in channels.items() if n is not None or name != "in_channels"}
+    kernel = per_axis("kernel_size", layer.kernel_size, rank, 1, one_for_all=False)
     kind = TransposedArguments if transposed else Arguments
     given = kind(**{name: getattr(layer, name) for name in kind._fields if name != "output_size"}).checked(rank)
-    checked = ConvArguments(
-        in_channels,
-        out_channels,
-        kernel_size,
-        given.stride,
-        given.padding,
-        given.output_padding if isinstance(given, TransposedArguments) else (0,) * rank,
-        given.dilation,
-        given.groups,
-        given.padding_mode,
-        given.data_format,
-    )
     one_of("algorithm", layer.algorithm, ALGORITHMS)
-    channels = {"in_channels": checked.in_channels, "out_channels": checked.out_channels}
-    check_groups(checked.groups, **{name: number for name, number in channels.items() if number is not None})
-    if checked.padding == "same":
-        check_same(checked.stride, checked.kernel_size, checked.dilation)
-    if transposed:
-        check_output_padding(checked.output_padding, checked.stride, checked.dilation)
-    pads = resolve_pads(checked.padding, checked.kernel_size, checked.dilation)
-    check_pads("zeros" if transposed else checked.padding_mode, pads)
-    return checked
+    check_groups(given.groups, **channels)
+    if given.padding == "same":
+        check_same(given.stride, kernel, given.dilation)
+    if isinstance(given, TransposedArguments):
+        check_output_padding(given.output_padding, given.stride, given.dilation)
+    pads = resolve_pads(given.padding, kernel, given.dilation)
+    check_pads("zeros" if transposed else given.padding_mode, pads)
+    checked = {"output_padding": (0,) * rank, **given._asdict(), **channels, "kernel_size": kernel}
+    return {name: value for name, value in checked.items() if name != "output_size"}
 
 
 def weight_shape(layer: Convolution, in_channels: int) -> tuple[int, ...]:

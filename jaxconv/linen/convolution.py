@@ -20,7 +20,7 @@ class _Convolution(nn.Module):
 
     def __post_init__(self):
         # Kept with one entry per spatial axis, as PyTorch's layers keep them; wrong arguments fail here, not in `init`.
-        for name, value in _layer.check(self)._asdict().items():
+        for name, value in _layer.check(self).items():
             object.__setattr__(self, name, value)
         super().__post_init__()
 

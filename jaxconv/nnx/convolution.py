@@ -47,7 +47,7 @@ class _Convolution(_layer.Convolution, nnx.Module):
         """Keeps the arguments as attributes and makes the parameters, or what makes them at the first call."""
         for name, value in arguments.items():
             setattr(self, name, value)
-        for name, value in _layer.check(self)._asdict().items():
+        for name, value in _layer.check(self).items():
             setattr(self, name, value)
         weight_key, bias_key = rngs.params(), rngs.params() if bias else None
         if self.in_channels is None:

@@ -51,7 +51,7 @@ def symbolic_pool():
     jax.eval_shape(lambda x: jaxconv.adaptive_avg_pool2d(x, (1, 3)), shape)
 
 
-# What is called, the error, and the words that its message must hold: the argument's name, what was given, a remedy.
+# What is called, the error, and the words that its message must hold: the argument's name, what was given, a fix.
 REFUSALS = {
     # Names.
     "mode, wrong kind": (
