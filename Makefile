@@ -67,7 +67,7 @@ quick: $(VENV)/.test
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 coverage: $(VENV)/.test
-	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=term-missing:skip-covered
+	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term-missing:skip-covered
 
 bench: $(VENV)/.benchmarks
 	$(BIN)/python -m benchmarks

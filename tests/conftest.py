@@ -34,7 +34,7 @@ hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, d
 hypothesis.settings.load_profile("suite")
 
 # How many cases of a test `make quick` runs.
-OF_EACH_TEST = 4
+OF_EACH_TEST = 3
 
 
 @pytest.hookimpl(tryfirst=True)  # before those that are not wanted are left out

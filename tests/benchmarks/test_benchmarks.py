@@ -12,7 +12,7 @@ import jaxconv
 from benchmarks import __main__, layers, measure, networks
 from benchmarks.measure import Side
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compile")]
 
 
 def side(*milliseconds, compile_s=None):

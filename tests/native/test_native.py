@@ -420,6 +420,7 @@ print(near(x, w)[:, 0, 0].tolist())
 """
 
 
+@pytest.mark.slow
 def test_memory_that_cannot_be_had_is_an_error_of_the_call():
     """The process lives, and other calls are computed."""
     program = OUT_OF_MEMORY.format(path=[p for p in sys.path if p])
@@ -758,6 +759,7 @@ print(advised()[0])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/sys/kernel/mm/transparent_hugepage"), reason="there are no huge pages here")
 def test_huge_pages_are_asked_for_where_hints_are_given():
     done = subprocess.run(

@@ -43,6 +43,7 @@ def test_the_first_model_is_the_same_with_the_channels_last():
     assert np.ptp(expected) > 0
 
 
+@pytest.mark.slow
 def test_the_recipes_for_flax_run():
     exec(blocks("docs/flax.md"), {})
 
