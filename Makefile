@@ -76,6 +76,7 @@ bench: $(VENV)/.benchmarks
 sanitize: $(VENV)/.test
 	$(BIN)/cmake -S tests/native/cpp -B build/sanitize
 	$(BIN)/cmake --build build/sanitize --parallel
+	build/sanitize/axes
 	build/sanitize/kernels_address $(if $(PROBLEMS),--problems $(PROBLEMS))
 	build/sanitize/kernels_thread $(if $(PROBLEMS),--problems $(PROBLEMS))
 

@@ -45,8 +45,7 @@ const char* name_of(int64_t i) {
   return i < 0 || i > INT32_MAX ? nullptr : name(static_cast<Enum>(i));
 }
 
-// The kernels count the positions along an axis with 32 bits, and the channels too, so that a product of two such
-// numbers fits into 64.
+// Positions along an axis, and channels: a product of two such numbers fits into 64 bits, which the kernels count with.
 constexpr int64_t kMost32 = (int64_t{1} << 31) - 1;
 // Elements of one array, of which an address space holds fewer, and of a padded image. The scratch is counted in bytes
 // with 64 bits: 4 for each number of up to 16 sums, of a weight whose output channels are padded to 16 at the most.
