@@ -335,11 +335,25 @@ def check_groups(groups: int, **channels: int) -> None:
     """Refuses groups that do not divide the channels, which are given by name."""
     for name, number in channels.items():
         if number % groups:
-            divisors = [g for g in range(1, number + 1) if number % g == 0]
-            nearest = min(divisors, key=lambda g: abs(g - groups))
             raise ValueError(
-                f"groups must divide {name}, got groups={groups} and {name}={number}; {nearest} would divide it"
+                f"groups must divide {name}, got groups={groups} and {name}={number}; {_divisor_near(number, groups)} "
+                "would divide it"
             )
+
+
+# How far from the groups that were given a divisor is looked for, so that a refusal takes no time whatever the numbers.
+_DIVISORS_SEARCHED = 10_000
+
+
+def _divisor_near(number: int, groups: int) -> int:
+    """The divisor of `number` that is nearest to `groups`, the smaller of two; 1 where there is none nearby."""
+    if groups > number:
+        return number
+    for distance in range(1, _DIVISORS_SEARCHED):
+        for candidate in (groups - distance, groups + distance):
+            if candidate >= 1 and number % candidate == 0:
+                return candidate
+    return 1
 
 
 def check_bias(shape: Sequence[int] | None, out_channels: int) -> None:

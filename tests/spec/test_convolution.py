@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxconv._spec.convolution import ConvSpec, TransposedArguments, multiply_accumulates, parse_conv_transpose
+from jaxconv._spec.convolution import (
+    ConvSpec,
+    TransposedArguments,
+    check_groups,
+    multiply_accumulates,
+    parse_conv_transpose,
+)
 from jaxconv._spec.shapes import DATA_FORMATS
 
 AXIS = st.tuples(
@@ -107,3 +113,17 @@ def test_a_spec_says_where_the_axes_stand():
     first, last = (ConvSpec((1, 1), ((0, 0),) * 2, (1, 1), data_format=f) for f in DATA_FORMATS)
     assert (first.rank, first.channel_axis, first.spatial_axes) == (2, 1, (2, 3))
     assert (last.rank, last.channel_axis, last.spatial_axes) == (2, 3, (1, 2))
+
+
+def test_the_divisor_named_is_the_nearest_and_is_found_at_once():
+    for number in range(1, 60):
+        divisors = [g for g in range(1, number + 1) if number % g == 0]
+        for groups in range(1, 70):
+            if number % groups:
+                nearest = min(divisors, key=lambda g: abs(g - groups))
+                with pytest.raises(ValueError, match=rf"and channels={number}; {nearest} would divide it"):
+                    check_groups(groups, channels=number)
+    with pytest.raises(ValueError, match="; 2 would divide it"):
+        check_groups(3, channels=2**40)
+    with pytest.raises(ValueError, match="; 1 would divide it"):  # a prime number
+        check_groups(2**60, channels=2**61 - 1)
