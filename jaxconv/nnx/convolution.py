@@ -231,13 +231,28 @@ class ConvTranspose2d(_ConvTranspose):
 
     It is called as `layer(x)` or `layer(x, output_size)`; `output_size`, the output's size along the spatial axes or
     along all axes, takes the place of `output_padding`. Shapes, from (N, C, H, W) to (N, out_channels, H', W'), and the
-    errors of a call as `jaxconv.conv_transpose2d`. The arguments that are not named here are those of `Conv2d`.
+    errors of a call as `jaxconv.conv_transpose2d`.
 
     Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: an int, or one per spatial axis.
         stride: step between the kernels of two input positions; an int, or one per spatial axis.
         padding: what is cut off both ends of the output; an int, one per spatial axis, or (low, high) pairs.
         output_padding: positions added at the end of the output, fewer than stride or than dilation.
+        groups: number of blocks of channels convolved apart.
+        bias: whether a learnable bias is added.
+        dilation: step between two taps of the kernel; an int, or one per spatial axis.
         padding_mode: `"zeros"`, or `"circular"`, which adds what is cut off one end to the other.
+        data_format: `"channels_first"` or `"channels_last"`, of input and output; the weight's shape is the same.
+        dtype: what input and parameters are converted to; by default they are promoted to their common dtype.
+        param_dtype: the dtype that the parameters are made in.
+        precision: as in `jax.lax.conv_general_dilated`.
+        preferred_element_type: dtype to accumulate in and to return.
+        algorithm: how to compute it, as in `jaxconv.conv_transpose2d`.
+        weight_init: initialiser of the weight; by default PyTorch's, `jaxconv.init.conv_weight_init`.
+        bias_init: initialiser of the bias; by default PyTorch's, `jaxconv.init.conv_bias_init`.
+        rngs: where the keys of the initial parameters come from.
 
     Attributes:
         weight: `nnx.Param` of shape (in_channels, out_channels / groups, *kernel_size).
