@@ -1,7 +1,7 @@
 """Convolution layers for Flax Linen; their variables are `{"params": {"weight", "bias"}}`, in PyTorch's shapes."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,11 @@ from jaxconv._spec.arguments import IntOrInts
 from jaxconv._spec.padding import Padding
 
 
-class _Convolution(_layer.Convolution, nn.Module):
+class _Convolution(nn.Module):
     """What all convolution layers share: the check of their fields, their parameters and their text."""
+
+    rank: ClassVar[int]
+    transposed: ClassVar[bool]
 
     def __post_init__(self):
         # Kept with one entry per spatial axis, as PyTorch's layers keep them; wrong arguments fail here, not in `init`.
@@ -31,7 +34,8 @@ class _Convolution(_layer.Convolution, nn.Module):
         return _layer.call(layer, x, weight, bias, output_size)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({_layer.extra_repr(self, self.bias)})"  # type: ignore  # a subclass's field
+        layer: Any = self
+        return f"{type(self).__name__}({_layer.extra_repr(layer, layer.bias)})"
 
 
 class _Conv(_Convolution):

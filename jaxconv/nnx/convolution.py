@@ -229,9 +229,8 @@ class ConvTranspose1d(_ConvTranspose):
 class ConvTranspose2d(_ConvTranspose):
     """2-D transposed convolution with the meaning of `torch.nn.ConvTranspose2d`.
 
-    It is called as `layer(x)` or `layer(x, output_size)`; `output_size`, the output's size along the spatial axes or
-    along all axes, takes the place of `output_padding`. Shapes, from (N, C, H, W) to (N, out_channels, H', W'), and the
-    errors of a call as `jaxconv.conv_transpose2d`.
+    It is called as `layer(x)` or `layer(x, output_size)`; `output_size` takes the place of `output_padding`. Shapes,
+    from (N, C, H, W) to (N, out_channels, H', W'), and the errors of a call as `jaxconv.conv_transpose2d`.
 
     Args:
         in_channels: channels of the input.

@@ -14,8 +14,7 @@ class ZeroPad1d(_layer.ZeroPad, Plain):
 class ZeroPad2d(_layer.ZeroPad, Plain):
     """Pads the spatial axes with zeros: `torch.nn.ZeroPad2d`.
 
-    An input of shape (N, C, H, W) or (C, H, W), or with `data_format="channels_last"` (N, H, W, C) or (H, W, C), comes
-    out with each spatial axis longer by its two amounts.
+    An input (N, C, H, W), (N, H, W, C) or without N comes out with each spatial axis longer by its two amounts.
 
     Args:
         padding: an int, or (low, high) amounts of each spatial axis, the last axis first: (left, right, top, bottom).
@@ -24,8 +23,7 @@ class ZeroPad2d(_layer.ZeroPad, Plain):
 
     Raises:
         TypeError: an argument of a wrong kind.
-        ValueError: an invalid argument, or at the call an invalid shape; the message names it and its value, and
-            suggests a fix.
+        ValueError: an invalid argument, or at the call a shape; the message names it, its value and a fix.
 
     Example:
         >>> import jax.numpy as jnp
