@@ -163,7 +163,8 @@ def test_differences(difference):
 
     assert outcome(side_by_side.REFUSALS, side_by_side.our_function(example), *arrays) == difference.ours
     tensors = map(torch_side.to_torch, arrays)
-    assert (differences.REFUSES if torch_side.refuses(theirs, *tensors) else differences.RUNS) == difference.theirs
+    answer = differences.REFUSES if torch_side.refuses(theirs, *tensors) else differences.RUNS
+    assert difference.theirs in (answer, differences.VARIES)
 
 
 def test_every_difference_has_its_words():

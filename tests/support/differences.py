@@ -12,6 +12,8 @@ import numpy as np
 from side_by_side import GRAD, Arr, Call, call
 
 RUNS, REFUSES = "runs", "refuses"
+# PyTorch's own answer depends on the machine: on the kernels of oneDNN that its processor has.
+VARIES = "varies"
 
 
 class Difference(NamedTuple):
@@ -182,10 +184,10 @@ DIFFERENCES = (
     ),
     Difference(
         "a transposed convolution without a result",
-        "PyTorch refuses it in float64, and returns an empty array in bfloat16 and at times in float32",
+        "PyTorch refuses it in float64, and in bfloat16 and float32 some processors get an empty array from it",
         call("conv_transpose1d", Arr((2, 1, 2), "bfloat16"), Arr((1, 1, 1), "bfloat16"), padding=1),
         REFUSES,
-        RUNS,
+        VARIES,
         _no_result,
     ),
     Difference(
