@@ -229,6 +229,7 @@ def covered(call: Call, ours_refused: Exception | None, theirs_refused: Exceptio
     """The name of the difference that explains why one side refuses a call and the other does not."""
     for d in DIFFERENCES:
         sides = (REFUSES if ours_refused else RUNS, REFUSES if theirs_refused else RUNS)
-        if d.covers is not None and sides == (d.ours, d.theirs) and d.covers(call, theirs_refused):
+        alike = sides[0] == d.ours and d.theirs in (sides[1], VARIES)
+        if d.covers is not None and alike and d.covers(call, theirs_refused):
             return d.name
     return None
