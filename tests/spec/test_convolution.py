@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from jaxconv._spec.convolution import (
     ConvSpec,
+    Shapes,
     TransposedArguments,
     check_groups,
     multiply_accumulates,
@@ -127,3 +128,10 @@ def test_the_divisor_named_is_the_nearest_and_is_found_at_once():
         check_groups(3, channels=2**40)
     with pytest.raises(ValueError, match="; 1 would divide it"):  # a prime number
         check_groups(2**60, channels=2**61 - 1)
+
+
+@pytest.mark.parametrize("output_padding", [0, 1, 3])
+def test_only_a_circular_transposed_convolution_is_extended(output_padding):
+    shapes = Shapes((2, 3, 5, 7), (3, 4, 2, 3))
+    arguments = TransposedArguments(stride=(4, 5), padding=1, output_padding=output_padding)
+    assert parse_conv_transpose(2, shapes, arguments).extension == (0, 0)

@@ -407,6 +407,12 @@ REFUSALS = {
         ValueError,
         ["padding must be zero or positive", "-1"],
     ),
+    "fold, no channels": (lambda: jaxconv.fold(zeros(2, 0, 6), (3, 4), 2), ValueError, ["input", "(2, 0, 6)"]),
+    "fold, a patch that is not square": (
+        lambda: jaxconv.fold(zeros(2, 12, 5), (3, 4), (1, 2)),
+        ValueError,
+        ["patches of 1 x 2 positions at 3 x 3 places", "(2, 12, 5)"],
+    ),
     "fold, columns": (
         lambda: jaxconv.fold(zeros(2, 12, 5), (3, 4), 2),
         ValueError,
