@@ -16,7 +16,7 @@ NATIVE := $(wildcard $(addprefix jaxconv/_native/,*.cpp *.h forms/*.h *.map *.cm
 help:
 	@echo "make train      train the MNIST example (configs/mnist.toml) into runs/mnist"
 	@echo "make test       check style and types, then run the tests"
-	@echo "make quick      run the tests that are not slow: a part of each table, in a minute"
+	@echo "make quick      run the tests that are not slow: a part of each table"
 	@echo "make coverage   run the tests and say which lines of the package none of them reaches"
 	@echo "make lint       style and types alone"
 	@echo "make sanitize   run the native kernels under the address, undefined behaviour and thread sanitizers"
