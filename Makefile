@@ -8,6 +8,10 @@ JOBS ?= auto
 PARALLEL := -n $(JOBS) --dist worksteal
 # How many random problems each sanitizer computes per thread; the programs' own number where it is empty.
 PROBLEMS ?=
+# Python keeps the bytecode of what it imports, beside it: of the 13,000 modules that are installed, those that are used
+# are compiled then, and not all of them by pip.
+export PIP_NO_COMPILE := 1
+export PYTHONDONTWRITEBYTECODE :=
 # What the native kernels are made of. A change builds them anew.
 NATIVE := $(wildcard $(addprefix jaxconv/_native/,*.cpp *.h forms/*.h *.map *.cmake CMakeLists.txt))
 
@@ -74,7 +78,7 @@ bench: $(VENV)/.benchmarks
 
 # The kernels alone, in programs of their own: neither Python nor JAX can run under a sanitizer.
 sanitize: $(VENV)/.test
-	$(BIN)/cmake -S tests/native/cpp -B build/sanitize
+	$(BIN)/cmake -S tests/native/cpp -B build/sanitize -G Ninja -D CMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja)
 	$(BIN)/cmake --build build/sanitize --parallel
 	build/sanitize/axes
 	build/sanitize/kernels_address $(if $(PROBLEMS),--problems $(PROBLEMS))

@@ -19,6 +19,9 @@ os.environ.setdefault(
     "--xla_force_host_platform_device_count=8 intra_op_parallelism_threads=1",
 )
 
+# Nobody reads where in Python an instruction of a compiled program came from.
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
+
 import hypothesis
 import jax
 import pytest

@@ -13,6 +13,8 @@ import jaxconv.linen
 import jaxconv.nnx
 from jaxconv import init
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 # Probability that a correct sample fails. The seeds are fixed, so each test passes always or never.
 LEVEL = 1e-3
 

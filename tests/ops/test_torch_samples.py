@@ -7,6 +7,7 @@ what has no samples, and all that is left out, stands in the tables below with t
 
 import functools
 import inspect
+import itertools
 import warnings
 
 import jax
@@ -54,9 +55,11 @@ LEFT_OUT = {
     "return_indices": "jaxconv's max_pool returns the maxima alone; so does PyTorch's with return_indices=False",
 }
 
-# Ops with many hundreds of samples: of those in float32 every so many-th is run, after all of them in float64.
-THINNED = {"max_pool1d": 4, "max_pool2d": 4, "max_pool3d": 4}
-PARTS = 8  # of the samples of such an op
+# Ops with hundreds of samples, the products of a few values of each argument. What comes out of each is compared, and
+# the numbers of every so many-th: the steps share no factor with how many values an argument takes.
+THINNED = ("max_pool1d", "max_pool2d", "max_pool3d")
+STEPS = {"float64": 5, "float32": 11, "complex128": 1}
+PARTS = 3  # of the samples of such an op
 
 FUNCTIONS = [n for n in dir(jaxconv) if n.startswith(("conv", "unfold", "fold", "pad", "max_", "avg_", "adaptive_"))]
 LAYERS = jaxconv.nnx.__all__
@@ -109,10 +112,11 @@ def samples(name, dtype):
     for op in databases()[0]:
         if op.name[14:] == name:
             torch.manual_seed(0)
-            for each in op.sample_inputs("cpu", getattr(torch, dtype), requires_grad=False):
+            # Not `op.sample_inputs`, which looks through the stack for each of them.
+            for each in op.sample_inputs_func(op, "cpu", getattr(torch, dtype), requires_grad=False):
                 found = as_call(op, each, used)
                 calls.setdefault(str(found), found)
-    return list(calls.values())[:: THINNED.get(name, 1) if dtype == "float32" else 1], used
+    return list(calls.values()), used
 
 
 SAMPLED = [
@@ -126,14 +130,24 @@ SAMPLED = [
 
 @pytest.mark.parametrize(("name", "dtype", "part"), SAMPLED)
 def test_functions(name, dtype, part):
-    calls = samples(name, dtype)[0][part :: PARTS if name in THINNED else 1]
-    failures = side_by_side.compare(calls, differences.covered, gradients=dtype == "float64")
+    calls, step = samples(name, dtype)[0], 1
+    if name in THINNED:
+        size = -(-len(calls) // PARTS)
+        calls, step = calls[part * size :][:size], STEPS[dtype]
+    failures = side_by_side.compare(calls, differences.covered, gradients=dtype == "float64", step=step)
     assert not failures, "\n".join(failures)
 
 
 def test_only_ops_of_many_samples_are_thinned():
     many = {name for name in FUNCTIONS if len(samples(name, "float64")[0]) > 250}
     assert many == set(THINNED)
+
+
+def test_every_pair_of_arguments_is_among_those_of_which_the_numbers_are_compared():
+    for name in THINNED:
+        calls = [(str(c.args[0].shape), *map(str, c.kwargs)) for c in samples(name, "float64")[0]]
+        for a, b in itertools.combinations(range(len(calls[0])), 2):
+            assert {(c[a], c[b]) for c in calls} == {(c[a], c[b]) for c in calls[:: STEPS["float64"]]}
 
 
 def test_what_is_left_out_is_in_the_samples():
@@ -145,7 +159,7 @@ def test_errors_of_functions():
     for op in databases()[0]:
         if op.error_inputs_func is None:
             continue
-        for error in op.error_inputs("cpu"):
+        for error in op.error_inputs_func(op, "cpu"):
             each, seen = as_call(op, error.sample_input, set()), seen + 1
             if side_by_side.our_refusal(each)[0] is None:
                 failures.append(f"{each}: PyTorch's error is {error.error_regex}")
@@ -211,10 +225,10 @@ def linen_layer(name, args, kwargs, dtype, x):
     return lambda x, *ps: layer.apply({"params": dict(zip(("weight", "bias"), ps, strict=False))} if ps else {}, x)
 
 
-@pytest.mark.parametrize("shell", [nnx_layer, linen_layer])
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch's, of lazy layers and of complex numbers
-def test_layers(name, shell):
+def test_layers(name):
+    """Both shells in one program, since they come to the same instructions, which are then compiled once."""
     cls, programs, given_to, wanted = getattr(torch.nn, name), [], [], []
     for dtype in DTYPES:
         for args, kwargs, given in inputs(cls, dtype):
@@ -232,10 +246,12 @@ def test_layers(name, shell):
                 continue
             value = torch_side.run(theirs, arrays).value
             g = side_by_side.numbers(side_by_side.rng_of(text), value.shape, dtype)
-            wanted.append((text, torch_side.run(theirs, arrays, g)))
-            programs.append(shell(name, args, kwargs, dtype, arrays[0]))
-            given_to.append((arrays, g))
-    assert len(wanted) >= 4
+            outcome = torch_side.run(theirs, arrays, g)
+            for shell in (nnx_layer, linen_layer):
+                wanted.append((f"{shell.__name__} {text}", outcome))
+                programs.append(shell(name, args, kwargs, dtype, arrays[0]))
+                given_to.append((arrays, g))
+    assert len(wanted) >= 8
 
     def all_of_them(inputs):
         for apply, (arrays, g) in zip(programs, inputs, strict=True):
