@@ -53,16 +53,17 @@ struct Pieces {
   }
 };
 
-// The fewest parts of an axis that read at most `capacity` positions of the padded source each; as many as it has
-// positions, where one alone reads more.
+// The fewest parts of an axis that read at most `capacity` positions of the padded source each, but where a window spans
+// so many that most of what a part reads would be read by the next one, too: then they are larger.
 int64_t fewest_parts(const Axis& axis, int64_t capacity) {
   if (axis.taps == 0) return 1;
-  const int64_t rest = capacity - axis.span(1);
-  return rest < 0 ? axis.count : ceil_div(axis.count, rest / axis.step + 1);
+  const int64_t span = axis.span(1), rest = capacity - span;
+  const int64_t least = max(span / (kSpansPerPart * axis.step), 1);
+  return ceil_div(axis.count, max(rest < 0 ? 1 : rest / axis.step + 1, least));
 }
 
-// Boxes of one plane whose strips have at most `bytes` bytes, if one row of one column has no more; `floats` is what
-// one position of a strip holds. There are at least `wanted` boxes in a plane where it has so many rows.
+// Boxes of one plane whose strips have at most `bytes` bytes, if windows span few positions; `floats` is what one
+// position of a strip holds. There are at least `wanted` boxes in a plane where it has so many rows.
 Pieces cut(const Pass& pass, int64_t floats, int64_t bytes, int64_t wanted) {
   const Axis &depth = pass.axis[0], &height = pass.axis[1], &width = pass.axis[2];
   const int64_t position = max(floats * static_cast<int64_t>(sizeof(float)) * depth.taps, 1);
