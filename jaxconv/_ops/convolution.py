@@ -15,13 +15,13 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jaxconv import _trilinear
-from jaxconv._arrays import as_array, batched
+from jaxconv._arrays import as_array, batched, element_type, parse_precision
 from jaxconv._lowering import padding, select
 from jaxconv._lowering.common import add_bias
 from jaxconv._lowering.family import make_problem
+from jaxconv._ops import meshes
 from jaxconv._ops.documents import BIAS, images, kernels, public
 from jaxconv._spec.arguments import IntOrInts, check_dtypes, one_of, parse_shape
 from jaxconv._spec.convolution import (
@@ -115,7 +115,8 @@ def _make_conv(rank: int, example: str):
         arguments = Arguments(stride, padding, dilation, groups, padding_mode, data_format)
         spec = parse_conv(rank, Shapes(x.shape, w.shape, _shape(b)), arguments)
         options = _options("output", spec, x, w, None, precision, preferred_element_type, algorithm)
-        return _conv(x, w, b, spec, options)
+        places = meshes.images(x.ndim, rank, spec.data_format, (1, 0))
+        return meshes.divided(_conv, (x, w, b), places, spec=spec, options=options)
 
     return conv
 
@@ -222,7 +223,8 @@ def _make_conv_transpose(rank: int, example: str):
         spec = parse_conv_transpose(rank, Shapes(y.shape, w.shape, _shape(b)), arguments)
         options = _options("input", spec.spec, w, y, spec.size, precision, preferred_element_type, algorithm)
         run = _jit_conv_transpose if is_static(y.shape) else _conv_transpose
-        return run(y, w, b, spec, options)
+        places = meshes.images(y.ndim, rank, spec.spec.data_format, (1, 1) if spec.spec.groups == 1 else None)
+        return meshes.divided(run, (y, w, b), places, spec=spec, options=options)
 
     return conv_transpose
 
@@ -349,12 +351,13 @@ def _make_conv_input(rank: int, example: str):
         size = tuple(x_shape[a] for a in spatial_axes(rank, spec.data_format))
         options = _options("input", spec, w, y, size, precision, preferred_element_type, algorithm)
         run = _jit_conv_input if is_static(x_shape) else _conv_input
-        return run(w, y, spec, size, options)
+        places = meshes.images(y.ndim, rank, spec.data_format, (1, 1) if spec.groups == 1 else None)
+        return meshes.divided(run, (y, w), places, spec=spec, size=size, options=options)
 
     return conv_input
 
 
-def _conv_input(w, y, spec: ConvSpec, size, options):
+def _conv_input(y, w, spec: ConvSpec, size, options):
     return batched(lambda y: _trilinear.input(w, y, spec, size, options), spec.rank, y)
 
 
@@ -391,7 +394,9 @@ def _make_conv_weight(rank: int, example: str):
         spec = parse_conv(rank, Shapes(x.shape, w_shape), arguments)
         check_grad_output(spec, x.shape, w_shape, y.shape)
         options = _options("weight", spec, x, y, w_shape[2:], precision, preferred_element_type, algorithm)
-        return _conv_weight(x, y, spec, w_shape[2:], options)
+        c = spec.channel_axis - (rank + 2) + x.ndim
+        places = [(1, c), (0, c) if spec.groups == 1 else None, *[None] * rank]
+        return meshes.divided(_conv_weight, (x, y), places, spec=spec, kernel=w_shape[2:], options=options)
 
     return conv_weight
 
@@ -463,12 +468,12 @@ def _options(
     algorithm: str,
 ) -> Options:
     """The options of a call; refuses an algorithm that cannot serve it."""
+    precision = parse_precision(precision)
+    preferred_element_type = element_type(preferred_element_type, first.dtype)
     if one_of("algorithm", algorithm, select.ALGORITHMS) != "auto":
         # An image without a batch is a batch of one.
         shapes = [a.shape if a.ndim == spec.rank + 2 else (1, *a.shape) for a in (first, second)]
-        dtype = (
-            first.dtype if preferred_element_type is None else jnp.promote_types(first.dtype, preferred_element_type)
-        )
+        dtype = first.dtype if preferred_element_type is None else preferred_element_type
         problem = make_problem(op, spec, shapes[0], shapes[1], size, dtype, precision=precision)
         select.check(problem, algorithm)
     return Options(precision, preferred_element_type, algorithm)

@@ -2,14 +2,18 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.core import Tracer
 from jaxtyping import Shaped
 
 from jaxconv._arrays import as_array
 from jaxconv._lowering import padding
+from jaxconv._ops.meshes import divided
 from jaxconv._spec.padding import parse_pad
 
 
@@ -38,15 +42,36 @@ def pad(
         Array([[[2., 1., 0., 1., 2., 3., 2.]]], dtype=float32)
     """
     x = as_array("input", input)
+    value = _number(value, x.dtype)
     widths, mode = parse_pad(x.shape, x.dtype, pad, mode, value)
-    if isinstance(value, int) and x.dtype.kind not in "iu":
-        value = float(value)  # a long int fits into no array before it is converted
-    return _pad(x, 0 if value is None else value, widths, mode)
+    return _pad(x, _filler(value, x.dtype), widths, mode)
+
+
+def _pad(x, value, widths, mode):
+    places = [None if low or high else (0, axis) for axis, (low, high) in enumerate(widths)]
+    return divided(_jit_pad, (x, value), places, widths=widths, mode=mode)
 
 
 @partial(jax.jit, static_argnames=("widths", "mode"), inline=True)
-def _pad(x, value, widths, mode):
+def _jit_pad(x, value, widths, mode):
     return padding.pad(x, widths, mode, jnp.asarray(value).astype(x.dtype))
+
+
+def _number(value: Any, dtype: Any) -> Any:
+    """`value` as a number, where it is an array and may not fit into an input of integers."""
+    is_array = isinstance(value, np.ndarray | jax.Array) and not isinstance(value, Tracer)
+    if not is_array or dtype.kind not in "iu" or value.shape != () or value.dtype.kind not in "biufV":
+        return value
+    return value.item()
+
+
+def _filler(value: Any, dtype: Any) -> Any:
+    """A checked `value` as an argument of a compiled function."""
+    if value is None:
+        return 0
+    if isinstance(value, int) and dtype.kind not in "iu":  # a long int fits into no array before it is converted
+        return bool(value) if dtype.kind == "b" else float(value)
+    return value
 
 
 def pad_images(input: jax.Array, rank: int, amounts, mode: str, value: float | None, data_format: str) -> jax.Array:
@@ -56,6 +81,7 @@ def pad_images(input: jax.Array, rank: int, amounts, mode: str, value: float | N
     x = as_array("input", input)
     # Checked in the order of axes that PyTorch has, then put into the order that `x` has.
     first = (*x.shape[: -rank - 1], *x.shape[-1:], *x.shape[-rank - 1 : -1])
+    value = _number(value, x.dtype)
     widths, mode = parse_pad(first, x.dtype, amounts, mode, value)
     widths = (*widths[: x.ndim - rank - 1], *widths[x.ndim - rank :], widths[x.ndim - rank - 1])
-    return _pad(x, 0 if value is None else value, widths, mode)
+    return _pad(x, _filler(value, x.dtype), widths, mode)

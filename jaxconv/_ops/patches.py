@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Num
 
-from jaxconv._arrays import as_array, batched, wide
+from jaxconv._arrays import as_array, batched, every, room_for_taps, wide
 from jaxconv._lowering import padding
+from jaxconv._ops.meshes import divided
 from jaxconv._spec.arguments import IntOrInts
 from jaxconv._spec.convolution import ConvSpec
 from jaxconv._spec.patches import parse_fold, parse_unfold
@@ -46,28 +47,32 @@ def unfold(
     """
     x = as_array("input", input)
     spec, kernel = parse_unfold(x.shape, x.dtype, kernel_size, dilation, padding, stride)
-    return _unfold(x, spec, kernel)
+    places = [*[(0, 0)] * (x.ndim - 3), None, None]
+    return divided(_unfold, (x,), places, spec=spec, kernel=kernel)
 
 
 @partial(jax.jit, static_argnames=("spec", "kernel"), inline=True)
 def _unfold(x, spec: ConvSpec, kernel):
     def op(x):
         n, c = x.shape[:2]
-        x = padding.pad(x, [(0, 0), (0, 0), *spec.pads], "zeros")
+        out_h, out_w = spec.output_size(x.shape[2:], kernel)
+        more = [
+            0 if isinstance(m, int) else room_for_taps(k, s, d)
+            for m, k, s, d in zip(x.shape[2:], kernel, spec.strides, spec.dilations, strict=True)
+        ]
+        pads = [(low, high + extra) for (low, high), extra in zip(spec.pads, more, strict=True)]
+        x = padding.pad(x, [(0, 0), (0, 0), *pads], "zeros")
         # One axis after the other: kH + kW strided slices in place of kH * kW.
-        h, w = (x.shape[a] for a in (2, 3))
-        out_h, out_w = ConvSpec(spec.strides, ((0, 0),) * 2, spec.dilations).output_size((h, w), kernel)
         x = jnp.stack([_tap(x, 2, t, out_h, spec, 0) for t in range(kernel[0])], axis=2)
         x = jnp.stack([_tap(x, 4, t, out_w, spec, 1) for t in range(kernel[1])], axis=3)
-        return x.reshape(n, c * kernel[0] * kernel[1], out_h * out_w)
+        return x.reshape(n, c * kernel[0] * kernel[1], x.shape[4] * x.shape[5])
 
     return batched(op, 2, x)
 
 
 def _tap(x: jax.Array, axis: int, tap: int, size, spec: ConvSpec, spatial_axis: int) -> jax.Array:
     """What one tap of the kernel reads along an axis."""
-    first, stride = tap * spec.dilations[spatial_axis], spec.strides[spatial_axis]
-    return lax.slice_in_dim(x, first, first + (size - 1) * stride + 1, stride, axis=axis)
+    return every(x, tap * spec.dilations[spatial_axis], size, spec.strides[spatial_axis], axis)
 
 
 def fold(
@@ -104,7 +109,8 @@ def fold(
     columns = as_array("input", input)
     spec, size, kernel = parse_fold(columns.shape, columns.dtype, output_size, kernel_size, dilation, padding, stride)
     run = _jit_fold if is_static(columns.shape, size) else _fold
-    return run(columns, spec, size, kernel)
+    places = [*[(0, 0)] * (columns.ndim - 2), None, None, None]
+    return divided(run, (columns,), places, spec=spec, size=size, kernel=kernel)
 
 
 def _fold(columns, spec: ConvSpec, size, kernel):

@@ -17,8 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxconv._arrays import as_array, wide
-from jaxconv._ops.documents import images, public
+from jaxconv._arrays import as_array, every, room_for_taps, wide
+from jaxconv._ops import documents
+from jaxconv._ops.documents import public
+from jaxconv._ops.meshes import divided, images
 from jaxconv._spec.arguments import IntOrInts, boolean
 from jaxconv._spec.pooling import (
     Arguments,
@@ -66,7 +68,7 @@ def _fields(rank: int) -> dict[str, Any]:
 
 
 def _annotations(rank: int) -> dict[str, Any]:
-    return {"input": images(rank), "return": images(rank, after="_out")}
+    return {"input": documents.images(rank), "return": documents.images(rank, after="_out")}
 
 
 _MAX_DOC = """The largest element of every window, as `torch.nn.functional.{name}` defines it.
@@ -116,7 +118,7 @@ def _max_pool(rank: int):
         x = as_array("input", input)
         check_max_dtype(x.dtype)
         spec = parse_pool(rank, x.shape, Arguments(kernel_size, stride, padding, dilation, ceil_mode, data_format))
-        return _max(x, spec)
+        return divided(_max, (x,), images(x.ndim, rank, spec.data_format), spec=spec)
 
     return max_pool
 
@@ -174,7 +176,8 @@ def _avg_pool(rank: int):
         if rank == 3:
             check_whole_kernel(spec, x.shape)
         include = boolean("count_include_pad", count_include_pad)
-        return _avg(x, spec, include, parse_divisor(divisor_override))
+        static = {"spec": spec, "include_pad": include, "divisor": parse_divisor(divisor_override)}
+        return divided(_avg, (x,), images(x.ndim, rank, spec.data_format), **static)
 
     return avg_pool
 
@@ -238,7 +241,8 @@ def _adaptive_avg_pool(rank: int):
         x = as_array("input", input)
         check_avg_dtype(x.dtype, adaptive=True)
         sizes = parse_adaptive(rank, x.shape, output_size, data_format)
-        return _adaptive(x, sizes, spatial_axes(rank, data_format))
+        axes = spatial_axes(rank, data_format)
+        return divided(_adaptive, (x,), images(x.ndim, rank, data_format), sizes=sizes, axes=axes)
 
     return adaptive_avg_pool
 
@@ -371,11 +375,10 @@ def _avg(x: jax.Array, spec: PoolSpec, include_pad: bool, divisor: int | None) -
             count *= k  # every window is full
         else:
             # Window p covers [start, end) of the image and its padding, cut at the end of what is counted.
-            start = lax.iota(jnp.int32, out) if isinstance(out, int) else jnp.arange(out, dtype=jnp.int32)
-            start = start * s - p
+            start = jnp.arange(x.shape[axis], dtype=jnp.int32) * s - p
             end = jnp.minimum(start + k, n + p if include_pad else n)
             start = start if include_pad else jnp.maximum(start, 0)
-            count = count * jnp.expand_dims(end - start, tuple(a for a in range(x.ndim) if a != axis))
+            count = count * jnp.expand_dims(end - start, _others(x, axis))
     count = jnp.asarray(count if divisor is None else divisor, x.dtype)
     # Integers are truncated towards zero, as in C.
     x = lax.div(x, jnp.broadcast_to(count, x.shape))
@@ -397,26 +400,44 @@ def _adaptive_axis(x: jax.Array, m: int, axis: int) -> jax.Array:
     """The means of m windows along one axis.
 
     With g = gcd(n, m), windows i and i + m / g are n / g positions apart, so the axis falls into g equal blocks, none
-    of whose windows crosses its ends. Within a block the taps are gathered; those beyond the end of a short window
-    are replaced by 0, not multiplied by it (as an averaging matrix would), since they may be infinite or NaN.
+    of whose windows crosses its ends. An axis of symbolic size is one block.
     """
     if m == 1:
         return x.mean(axis, keepdims=True)
     n, shape = x.shape[axis], x.shape
     if m == 0:
         return jnp.zeros((*shape[:axis], 0, *shape[axis + 1 :]), x.dtype)
+    if not isinstance(n, int):
+        return _adaptive_block(x, m, axis)
     blocks = math.gcd(n, m)
     x = x.reshape(*shape[:axis], blocks, n // blocks, *shape[axis + 1 :])
-    if blocks == m:
-        return x.mean(axis + 1)
-    per_block = np.arange(m // blocks)
-    start, end = per_block * n // m, -(-(per_block + 1) * n // m)
-    taps = start[:, None] + np.arange((end - start).max())
-    inside = np.expand_dims(taps < end[:, None], tuple(range(2, x.ndim - axis)))
-    x = jnp.take(x, np.minimum(taps, n // blocks - 1), axis + 1, mode="clip")
-    x = jnp.where(inside, x, 0).sum(axis + 2)
-    x = x / np.expand_dims(end - start, tuple(range(1, x.ndim - axis - 1))).astype(x.dtype)
+    x = x.mean(axis + 1, keepdims=True) if blocks == m else _adaptive_block(x, m // blocks, axis + 1)
     return x.reshape(*shape[:axis], m, *shape[axis + 1 :])
+
+
+def _adaptive_block(x: jax.Array, m: int, axis: int) -> jax.Array:
+    """The means of m windows along one axis, whose taps are gathered.
+
+    Those beyond the end of a short window are replaced by 0, not multiplied by it (as an averaging matrix would),
+    since they may be infinite or NaN. With n = q m + r, window i starts at i q + floor(i r / m), and is q + 2 positions
+    long at most, or q + r where that is less.
+    """
+    n = x.shape[axis]
+    q, r = n // m, n % m
+    i = np.arange(m) if isinstance(n, int) else lax.iota(jnp.int32, m)
+    start, end = i * q + i * r // m, (i + 1) * q - -(i + 1) * r // m
+    tap = np.arange(q + min(r, 2)) if isinstance(n, int) else jnp.arange(q + 2, dtype=jnp.int32)
+    places = start[:, None] + tap[None]
+    inside = places < end[:, None]
+    x = _padded(x, axis, 0, 0 if isinstance(n, int) else 1, 0)  # JAX gathers from what has one position for sure
+    x = jnp.take(x, places, axis, mode="clip")
+    x = jnp.where(jnp.expand_dims(inside, _others(x, axis, axis + 1)), x, 0).sum(axis + 1)
+    return x / jnp.expand_dims(jnp.asarray(end - start, x.dtype), _others(x, axis))
+
+
+def _others(x: jax.Array, *axes: int) -> tuple[int, ...]:
+    """The axes of `x` beside these."""
+    return tuple(a for a in range(x.ndim) if a not in axes)
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -430,10 +451,13 @@ def _each(spec: PoolSpec, names: str) -> list[tuple[int, ...]]:
 
 
 def _overhang(n: Size, out: Size, k: int, s: int, p: int, d: int, ceil_mode: bool) -> int:
-    """Positions beyond the image's end that the last window reaches; of a symbolic size, what it reaches at most."""
+    """Positions beyond the image's end that the last window reaches.
+
+    Of a symbolic size, what it reaches at most, and room for what `_slide` takes.
+    """
     if isinstance(n, int):
         return max(extent(out, k, s, d) - p - n, 0)
-    return p + s - 1 if ceil_mode else p
+    return p + (s - 1 if ceil_mode else 0) + room_for_taps(k, s, d)
 
 
 def _padded(x: jax.Array, axis: int, low: int, high: int, value: Any) -> jax.Array:
@@ -449,25 +473,24 @@ def _slide(x: jax.Array, axis: int, out: Size, k: int, s: int, d: int, merge: Ca
     `merge(left, right, taps, step)` merges two neighbouring runs of taps, the left one of `taps` taps, where two
     positions are `step` apart.
     """
-    span = (out - 1) * s + 1
     if k <= (3 if s == 1 else 5):
-        taps = [lax.slice_in_dim(x, t * d, t * d + span, s, axis) for t in range(k)]
+        taps = [every(x, t * d, out, s, axis) for t in range(k)]
         best = taps[0]
         for t, tap in enumerate(taps[1:], 1):
             best = merge(best, tap, t, s)
         return best
     # Long windows by doubling: runs of 1, 2, 4, ... taps at every position, of which k's binary digits are joined.
     # A chain of k merges would take longer to compile, and its gradient k^2 steps where the compiler fuses it.
-    run, length = x, 1
+    run, taps = x, 1
     joined, done = None, 0
     while True:
-        if k & length:
-            part = lax.slice_in_dim(run, done * d, done * d + span, s, axis)
+        if k & taps:
+            part = every(run, done * d, out, s, axis)
             joined = part if joined is None else merge(joined, part, done, s)
-            done += length
+            done += taps
             if done == k:
                 return joined
-        rest = run.shape[axis] - length * d
+        rest = run.shape[axis] - taps * d
         left = lax.slice_in_dim(run, 0, rest, 1, axis)
-        run = merge(left, lax.slice_in_dim(run, length * d, length * d + rest, 1, axis), length, 1)
-        length *= 2
+        run = merge(left, lax.slice_in_dim(run, taps * d, taps * d + rest, 1, axis), taps, 1)
+        taps *= 2

@@ -1,0 +1,59 @@
+"""Arrays whose types say how they are divided: under a mesh with explicit axes a result's type says so, too.
+
+What the ops are made of, reshapes among it, would have to be told at each step how its result is divided. So within an
+op the axes are automatic, as they are without such types, and XLA's partitioner finds the parts; and what comes out is
+divided as the axes are that it has from its arguments.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, PartitionSpec
+
+
+def divided(
+    run: Callable[..., jax.Array], arrays: Sequence[Any], places: Sequence[tuple[int, int] | None], **static: Any
+) -> jax.Array:
+    """`run(*arrays, **static)`, typed.
+
+    Args:
+        run: an op of the arrays.
+        arrays: its arguments; None for a bias that is not there.
+        places: for each axis of the result (which array, which of its axes) it is divided like; None where it is whole.
+            A mesh axis that is named twice is the first one's.
+        static: what else `run` takes; nothing that is traced.
+    """
+    if AxisType.Explicit not in jax.sharding.get_abstract_mesh().axis_types:
+        return run(*arrays, **static)
+    specs = [() if a is None else tuple(jax.typeof(a).sharding.spec) for a in arrays]
+    entries: list[Any] = []
+    taken: set[str] = set()
+    for place in places:
+        entry = specs[place[0]][place[1]] if place is not None else None
+        names = {entry} if isinstance(entry, str) else set(entry or ())
+        entries.append(None if names & taken else entry)
+        taken |= names
+    return _typed(run, tuple(static.items()), PartitionSpec(*entries))(*arrays)
+
+
+@functools.lru_cache
+def _typed(run: Callable[..., jax.Array], static: tuple[tuple[str, Any], ...], result: PartitionSpec) -> Any:
+    # Compiled as a whole: one by one, the arrays in between would have the types that XLA's partitioner finds for them.
+    return jax.jit(jax.sharding.auto_axes(functools.partial(run, **dict(static)), out_sharding=result))
+
+
+def images(ndim: int, rank: int, data_format: str, channels: tuple[int, int] | None = (0, 0)) -> list[Any]:
+    """The places of images like the first array, of which `ndim` and `rank` are.
+
+    Args:
+        ndim: how many axes they have, the batch among them or not.
+        rank: how many of these are spatial.
+        data_format: where the channels stand.
+        channels: where those come from, (which array, which axis); (0, 0) for the images' own, None for nowhere.
+    """
+    places: list[Any] = [(0, 0)] * (ndim - rank - 1) + [None] * (rank + 1)
+    axis = ndim - rank - 1 if data_format == "channels_first" else ndim - 1
+    places[axis] = (0, axis) if channels == (0, 0) else channels
+    return places

@@ -1,0 +1,87 @@
+"""Under a mesh with explicit axes: the types of results say how they are divided, as those of `lax` do."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from closeness import assert_close
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import jaxconv
+
+pytestmark = [
+    pytest.mark.usefixtures("quick_compile"),
+    pytest.mark.skipif(len(jax.devices()) < 8, reason="needs eight devices"),
+]
+
+# (function of images and a weight, shape of the images, shape of the weight, type of the result) where the images are
+# divided along their batch over 4 devices, and the weight along its first axis over 2.
+CASES = {
+    "conv2d": (jaxconv.conv2d, (8, 4, 7, 5), (6, 4, 3, 2), "float32[8@n,6@c,5,4]"),
+    "conv2d, channels last": (
+        lambda x, w: jaxconv.conv2d(x, w, groups=2, data_format="channels_last", padding_mode="circular", padding=1),
+        (8, 7, 5, 4),
+        (6, 2, 3, 2),
+        "float32[8@n,7,6,6@c]",
+    ),
+    "conv1d of one image": (jaxconv.conv1d, (4, 7), (6, 4, 3), "float32[6@c,5]"),
+    "conv_transpose2d": (
+        lambda x, w: jaxconv.conv_transpose2d(x, w, stride=2),
+        (8, 4, 5, 3),
+        (4, 6, 3, 2),
+        "float32[8@n,6,11,6]",
+    ),
+    "conv2d_input": (
+        lambda y, w: jaxconv.conv2d_input((8, 4, 7, 5), w, y),
+        (8, 6, 5, 4),
+        (6, 4, 3, 2),
+        "float32[8@n,4,7,5]",
+    ),
+    "conv1d_weight": (
+        lambda x, w: jaxconv.conv1d_weight(x, (6, 4, 3), jnp.ones((8, 6, 5)) * w.sum()),
+        (8, 4, 7),
+        (6, 4, 3),
+        "float32[6,4,3]",
+    ),
+    "max_pool2d": (lambda x, w: jaxconv.max_pool2d(x, 2), (8, 4, 7, 6), (2,), "float32[8@n,4,3,3]"),
+    "avg_pool1d": (lambda x, w: jaxconv.avg_pool1d(x, 3, 1, 1), (8, 4, 7), (2,), "float32[8@n,4,7]"),
+    "adaptive_avg_pool2d": (
+        lambda x, w: jaxconv.adaptive_avg_pool2d(x, (2, 3)),
+        (8, 4, 7, 5),
+        (2,),
+        "float32[8@n,4,2,3]",
+    ),
+    "unfold": (lambda x, w: jaxconv.unfold(x, 3), (8, 4, 7, 5), (2,), "float32[8@n,36,15]"),
+    "fold": (lambda x, w: jaxconv.fold(x, (7, 5), 3), (8, 36, 15), (2,), "float32[8@n,4,7,5]"),
+    "pad": (lambda x, w: jaxconv.pad(x, (1, 2), "reflect"), (8, 4, 7), (2,), "float32[8@n,4,10]"),
+}
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("name", CASES)
+def test_the_type_of_a_result_and_of_gradients(name, compiled):
+    function, x_shape, w_shape, wanted = CASES[name]
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(s).astype("float32") for s in (x_shape, w_shape))
+
+    def gradients(x, w):
+        return jax.grad(lambda x, w: (function(x, w) ** 2).sum(), (0, 1))(x, w)
+
+    alone = [function(x, w), *gradients(x, w)]
+    mesh = jax.make_mesh((4, 2), ("n", "c"), axis_types=(AxisType.Explicit,) * 2)
+    with jax.set_mesh(mesh):
+        n, c = (jax.device_put(a, NamedSharding(mesh, PartitionSpec(axis))) for a, axis in ((x, "n"), (w, "c")))
+        value, grad = (jax.jit(f) if compiled else f for f in (function, gradients))
+        results = [value(n, c), *grad(n, c)]
+        types = [str(jax.typeof(a)) for a in results]
+    assert types == [wanted, str(jax.typeof(n)), str(jax.typeof(c))]
+    for ours, expected in zip(results, alone, strict=True):
+        assert_close(ours, expected, 1e-4)
+
+
+def test_nothing_is_gathered_after_it():
+    mesh = jax.make_mesh((8,), ("n",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        x = jax.device_put(np.ones((8, 4, 7, 5), "float32"), NamedSharding(mesh, PartitionSpec("n")))
+        compiled = jax.jit(lambda x: jax.nn.relu(jaxconv.conv2d(x, jnp.ones((6, 4, 3, 2))))).lower(x).compile()
+    assert "all-gather" not in compiled.as_text()
