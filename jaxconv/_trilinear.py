@@ -264,10 +264,24 @@ def _unfold(array: jax.Array, axis: int, groups: int, mapped: Size) -> jax.Array
     return jnp.moveaxis(split, axis + 1, 0).reshape(mapped, *shape[:axis], groups * each, *shape[axis + 1 :])
 
 
+def _batch_nothing(arguments, dims, **params):
+    """Over an axis of size 0, which no axis can be divided by: over one of size 1, of which nothing is kept."""
+    one = [
+        a if d is None else lax.pad(a, jnp.zeros((), a.dtype), [(0, int(axis == d), 0) for axis in range(a.ndim)])
+        for a, d in zip(arguments, dims, strict=True)
+    ]
+    found, places = _batch(one, dims, **params)
+    if not isinstance(found, list):
+        return lax.slice_in_dim(found, 0, 0, axis=places), places
+    return [a if d is None else lax.slice_in_dim(a, 0, 0, axis=d) for a, d in zip(found, places, strict=True)], places
+
+
 def _batch(arguments, dims, *, primitive: Primitive, spec: ConvSpec, **params):
     names, results = array_names(*_OPS[primitive])
     result = results[0]
     mapped = next(a.shape[d] for a, d in zip(arguments, dims, strict=True) if d is not None)
+    if isinstance(mapped, int) and mapped == 0:
+        return _batch_nothing(arguments, dims, primitive=primitive, spec=spec, **params)
     having = {n for n, d in zip(names, dims, strict=True) if d is not None}
     if having == {"x", "b"}:  # the batch holds the one and the output channels the other, so b is added afterwards
         y, _ = _batch(arguments[:2], dims[:2], primitive=output_p, spec=spec, **params)

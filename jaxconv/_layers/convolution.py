@@ -4,7 +4,7 @@ The parameters belong to the shells, so these are functions of `layer`: any obje
 attributes of PyTorch's names, and `rank` and `transposed`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv import functional, init
-from jaxconv._arrays import as_array
+from jaxconv._arrays import as_array, float_dtype, number_dtype, parse_precision
 from jaxconv._lowering.select import ALGORITHMS
 from jaxconv._spec.arguments import integer, one_of, per_axis
 from jaxconv._spec.convolution import Arguments, TransposedArguments, check_groups, check_output_padding
+from jaxconv._spec.messages import show
 from jaxconv._spec.padding import Pads, check_pads, check_same, resolve_pads
 from jaxconv._spec.shapes import split_shape
 
@@ -64,6 +65,7 @@ def check(layer: Any) -> dict[str, Any]:
     kind = TransposedArguments if transposed else Arguments
     given = kind(**{name: getattr(layer, name) for name in kind._fields if name != "output_size"}).checked(rank)
     one_of("algorithm", layer.algorithm, ALGORITHMS)
+    _check_options(layer)
     check_groups(given.groups, **channels)
     if given.padding == "same":
         check_same(given.stride, kernel, given.dilation)
@@ -73,6 +75,20 @@ def check(layer: Any) -> dict[str, Any]:
     check_pads("zeros" if transposed else given.padding_mode, pads)
     checked = {"output_padding": (0,) * rank, **given._asdict(), **channels, "kernel_size": kernel}
     return {name: value for name, value in checked.items() if name != "output_size"}
+
+
+def _check_options(layer: Any) -> None:
+    """Refuses options that no call could be computed with."""
+    float_dtype("param_dtype", layer.param_dtype)
+    if layer.dtype is not None:
+        float_dtype("dtype", layer.dtype)
+    if layer.preferred_element_type is not None:
+        number_dtype("preferred_element_type", layer.preferred_element_type)
+    parse_precision(layer.precision)
+    for name in ("weight_init", "bias_init"):
+        value = getattr(layer, name)
+        if not (value is None or callable(value)):
+            raise TypeError(f"{name} must be a function of a key, a shape and a dtype, or None, got {show(value)}")
 
 
 def weight_shape(layer: Convolution, in_channels: int) -> tuple[int, ...]:
@@ -90,10 +106,46 @@ def channels_of(layer: Convolution, x: Any) -> int:
 
 def initialisers(layer: Convolution, shape: tuple[int, ...]) -> tuple[Any, Any]:
     """The initialisers of weight and bias: the given ones, PyTorch's where none is given."""
+    bias_init = partial(init.conv_bias_init, weight_shape=shape)
     return (
-        layer.weight_init or init.conv_weight_init,
-        layer.bias_init or partial(init.conv_bias_init, weight_shape=shape),
+        init.conv_weight_init if layer.weight_init is None else _checked("weight_init", layer.weight_init),
+        bias_init if layer.bias_init is None else _checked("bias_init", layer.bias_init),
     )
+
+
+def _checked(name: str, init: Any) -> Any:
+    """An initialiser of the user's, which must return what it is asked for."""
+
+    def make(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> Any:
+        made = init(key, shape, dtype)
+        found = getattr(made, "shape", None)
+        # A box around the array, such as `nn.with_partitioning` makes, is its own affair.
+        if found is not None and tuple(found) != tuple(shape):
+            raise ValueError(f"{name} must return an array of shape {tuple(shape)}, got one of shape {tuple(found)}")
+        return made
+
+    return make
+
+
+def hint(given: Iterable[str]) -> str:
+    """What to write in place of an argument of PyTorch's that the layers do not have, among those given by name."""
+    if "device" in given:
+        return "; leave out device: JAX puts the parameters on jax.default_device, or where jax.device_put puts them"
+    return ""
+
+
+def _check_parameters(layer: Convolution, weight: jax.Array, bias: jax.Array | None) -> None:
+    """Refuses a weight and a bias that do not go together, where it is the weight that is not the layer's.
+
+    As in PyTorch a weight may be exchanged for one of another shape, as long as the function takes it.
+    """
+    if bias is None or layer.in_channels is None:
+        return
+    expected = weight_shape(layer, layer.in_channels)
+    if bias.shape == (layer.out_channels,) and weight.shape != expected:
+        out_channels = weight.shape[1:2] if layer.transposed else weight.shape[:1]
+        if tuple(n * (layer.groups if layer.transposed else 1) for n in out_channels) != bias.shape:
+            raise ValueError(f"weight must have the layer's shape {expected}, got shape {tuple(weight.shape)}")
 
 
 def call(
@@ -105,6 +157,7 @@ def call(
 ) -> jax.Array:
     """What a convolution layer does to `x`: all arrays in `layer.dtype`, or promoted to one where that is None."""
     x = as_array("input", x)
+    _check_parameters(layer, weight, bias)
     arrays = (x, weight) if bias is None else (x, weight, bias)
     dtype = jnp.result_type(*arrays) if layer.dtype is None else jnp.dtype(layer.dtype)
     x, weight, bias = x.astype(dtype), weight.astype(dtype), None if bias is None else bias.astype(dtype)

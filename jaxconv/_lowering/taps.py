@@ -126,7 +126,10 @@ def _multiply_add(x, w, strides, dilations, groups: int) -> jax.Array:
         for t in itertools.product(*map(range, w.shape[3:])):
             read = _read(x, [o + a * d for o, a, d in zip(offsets, t, dilations[-len(t) :], strict=True)], out, strides)
             read = read.reshape(*read.shape[:-1], groups, per_in)
-            terms += [read[..., i, None] * w[(slice(None), slice(None), i, *t)] for i in range(per_in)]
+            terms += [
+                read[..., i, None] * w[(*[None] * (read.ndim - 2), slice(None), slice(None), i, *t)]
+                for i in range(per_in)
+            ]
         return functools.reduce(operator.add, terms)
 
     if math.prod(kernel) * per_in <= _UNROLLED or len(kernel) == 1:

@@ -6,12 +6,14 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jaxconv._spec.messages import at_least, ints, listing, show
+from jaxconv._spec.messages import at_least, ints, listing, short, show
 from jaxconv._spec.shapes import Size, is_static, is_symbolic
 
 # Parsed calls that are remembered; a network has a few hundred distinct ones.
 _CACHE_SIZE = 4096
 IntOrInts = int | Sequence[int]
+# PyTorch and XLA count in 64 bits.
+LARGEST = 2**63 - 1
 
 
 def remembered(parse: Callable[[int, Any, Any], Any]) -> Callable[[int, Any, Any], Any]:
@@ -33,9 +35,9 @@ def one_of(name: str, value: object, valid: Sequence[str]) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be one of {listing(valid)}, got {show(value)}")
     if value not in valid:
-        nearest = difflib.get_close_matches(value.lower(), valid, n=1, cutoff=0.5)
+        nearest = difflib.get_close_matches(value[:100].lower(), valid, n=1, cutoff=0.5)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise ValueError(f"{name} must be one of {listing(valid)}, got {value!r}{hint}")
+        raise ValueError(f"{name} must be one of {listing(valid)}, got {short(value)}{hint}")
     return value
 
 
@@ -49,7 +51,9 @@ def integer(name: str, value: object, minimum: int | None = None) -> int:
         except TypeError:
             raise TypeError(f"{name} must be an integer, got {show(value)}") from None
     if minimum is not None and value < minimum:
-        raise ValueError(f"{name} must be {at_least(minimum)}, got {value}")
+        raise ValueError(f"{name} must be {at_least(minimum)}, got {short(value)}")
+    if abs(value) > LARGEST:
+        raise ValueError(f"{name} must be below 2**63, got {short(value)}; positions are counted in 64 bits")
     return value
 
 

@@ -16,7 +16,18 @@ from jaxconv._spec.padding import (
     parse_transposed_padding,
     resolve_pads,
 )
-from jaxconv._spec.shapes import DATA_FORMATS, Size, extent, image_shape, is_less, span, spatial_axes, split_shape
+from jaxconv._spec.shapes import (
+    DATA_FORMATS,
+    Size,
+    check_countable,
+    extent,
+    image_shape,
+    is_less,
+    span,
+    spatial_axes,
+    split_shape,
+    windows,
+)
 
 
 @dataclass(frozen=True)
@@ -72,7 +83,7 @@ class ConvSpec:
     def output_size(self, input_size: Sequence[Size], kernel_size: Sequence[int]) -> tuple[Size, ...]:
         """Spatial size of y: floor((size + low + high - dilation * (kernel - 1) - 1) / stride) + 1 per axis."""
         return tuple(
-            (n + low + high - span(k, d)) // s + 1
+            windows(n + low + high - span(k, d), s)
             for n, (low, high), k, s, d in zip(
                 input_size, self.pads, kernel_size, self.strides, self.dilations, strict=True
             )
@@ -200,7 +211,21 @@ def _conv_spec(rank: int, shapes: Shapes, arguments: Arguments) -> ConvSpec:
     spec = ConvSpec(strides, resolve_pads(padding, kernel, dilations), dilations, groups, mode, data_format)
     check_pads(mode, spec.pads, size)
     check_fit(spec, size, kernel)
+    batch = input_shape[: -rank - 1]
+    check_countable("input", input_shape, "use a smaller one")
+    check_countable("the padded input", image_shape(batch, channels, padded(size, spec.pads), data_format), LESS)
+    outputs = image_shape(batch, out_channels, spec.output_size(size, kernel), data_format)
+    check_countable("the result", outputs, LESS)
     return spec
+
+
+# What to do where an array is too large to be counted.
+LESS = "use less padding"
+
+
+def padded(size: Sequence[Size], pads: Pads) -> tuple[Size, ...]:
+    """Spatial size of an image with its padding."""
+    return tuple(n + low + high for n, (low, high) in zip(size, pads, strict=True))
 
 
 def multiply_accumulates(weight_shape: Sequence[int], size: Sequence[Size]) -> Size:
@@ -268,6 +293,10 @@ def _transposed_spec(rank: int, shapes: Shapes, arguments: TransposedArguments) 
             f"padding {pads} leaves an output of size {result} of the {tuple(sheet)} positions that an input of size "
             f"{size} and a kernel of size {tuple(kernel)} make; use less padding"
         )
+
+    batch, channels = input_shape[: -rank - 1], per_group * groups
+    for what, sizes in (("the result", result), ("the result with what is cut off it", sheet)):
+        check_countable(what, image_shape(batch, channels, sizes, data_format), "use a smaller stride or dilation")
 
     # The convolution whose transpose this is has pads (low, high - output_padding): with them an image of the size
     # of the result gives just as many positions as the input has. The high pad may be negative. A circular one may

@@ -2,12 +2,27 @@
 
 from collections.abc import Iterable
 
+# Of a value that is shown in a message.
+_LONGEST = 80
+
+
+def short(value: object) -> str:
+    """`value` in a message, in one line, cut where it is long."""
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"an int of {value.bit_length()} bits"  # Python refuses to write some of them out
+    if isinstance(value, str | bytes):
+        value = value[: _LONGEST + 1]
+    try:
+        text = repr(value)
+    except Exception:  # of an object of the user's, or of a long int within a tuple
+        text = "a value without a text"
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+
 
 def show(value: object) -> str:
-    """`value` and its type in a message, cut where it is long."""
-    text = repr(value)
-    text = text if len(text) <= 80 else text[:77] + "..."
-    return f"{text} of type {type(value).__name__}"
+    """`value` and its type in a message."""
+    return f"{short(value)} of type {type(value).__name__}"
 
 
 def listing(names: Iterable[str]) -> str:

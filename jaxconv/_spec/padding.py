@@ -5,8 +5,8 @@ import numbers
 from collections.abc import Sequence
 
 from jaxconv._spec.arguments import integer, one_of, per_axis
-from jaxconv._spec.messages import axes, ints, show
-from jaxconv._spec.shapes import Size, extent, span
+from jaxconv._spec.messages import axes, ints, short, show
+from jaxconv._spec.shapes import Size, check_countable, extent, span
 
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular", "symmetric")
 # A mirror or an edge has no transposed convolution in PyTorch or elsewhere; wrapping around has.
@@ -164,6 +164,9 @@ def parse_pad(shape, dtype, pad, mode, value) -> tuple[Pads, str]:
         )
     pairs = list(zip(amounts[::2], amounts[1::2], strict=True))[::-1]
     widths = ((0, 0),) * (len(shape) - axes) + tuple(pairs)
+    check_countable(
+        "the result", [n + max(low, 0) + max(high, 0) for n, (low, high) in zip(shape, widths, strict=True)], "pad less"
+    )
     if mode == "constant":
         if isinstance(value, complex) and dtype.kind != "c":
             raise TypeError(f"value must be real where input has dtype {dtype}, got {value!r}")
@@ -172,8 +175,8 @@ def parse_pad(shape, dtype, pad, mode, value) -> tuple[Pads, str]:
             if isinstance(n, int) and min(n + low, n + high, n + low + high, n + min(low, 0) + min(high, 0)) < 0:
                 raise ValueError(f"pad crops more than there is: {(low, high)} of axis {axis}, which has size {n}")
         return widths, "zeros"
-    if value:
-        raise ValueError(f"value is for mode='constant', got value={value!r} with mode={mode!r}; leave it out")
+    if value is not None and not (isinstance(value, numbers.Number) and not value):
+        raise ValueError(f"value is for mode='constant', got value={short(value)} with mode={mode!r}; leave it out")
     _check_pad_mode(shape, dtype, axes, mode)
     check_pads(mode, tuple(pairs), shape[len(shape) - axes :], "mode")
     # As in PyTorch an axis may be cropped to nothing, but not all of them, unless the padding is circular.
@@ -187,8 +190,16 @@ def parse_pad(shape, dtype, pad, mode, value) -> tuple[Pads, str]:
 
 def _check_value(value, dtype) -> None:
     """Refuses a number that `dtype` cannot hold, as PyTorch does, rather than to fill with another one."""
-    if value is not None and not isinstance(value, numbers.Number) and getattr(value, "shape", None) != ():
-        raise TypeError(f"value must be a number, got {show(value)}")
+    if value is None:
+        return
+    if not isinstance(value, numbers.Number):
+        if getattr(value, "shape", None) != ():
+            raise TypeError(f"value must be a number, got {show(value)}")
+        if not _holds(dtype, value.dtype):
+            raise TypeError(
+                f"value has dtype {value.dtype}, whose numbers do not all fit into an input of dtype {dtype}; convert "
+                f"it, for example value.astype({str(dtype)!r})"
+            )
     if not isinstance(value, numbers.Real) or dtype.kind == "b":
         return
     if dtype.kind in "iu":
@@ -199,7 +210,19 @@ def _check_value(value, dtype) -> None:
         most = _LARGEST.get(str(dtype), math.inf)
         least, fits = -most, abs(value) <= most or value in (math.inf, -math.inf) or value != value
     if not fits:
-        raise ValueError(f"value must be between {least} and {most} where input has dtype {dtype}, got {value!r}")
+        raise ValueError(f"value must be between {least} and {most} where input has dtype {dtype}, got {short(value)}")
+
+
+def _holds(dtype, other) -> bool:
+    """Whether `dtype` has room for a number of dtype `other`, of which nothing else is known; floats are rounded."""
+    kinds = {"b": "biufV", "i": "biu", "u": "bu", "f": "biufV", "V": "biufV", "c": "biufcV"}
+    kind, other_kind = dtype.kind, getattr(other, "kind", "")
+    if other_kind not in tuple(kinds[kind]):
+        return False
+    if kind not in "iu" or other_kind == "b":
+        return True
+    bits, other_bits = 8 * dtype.itemsize - (kind == "i"), 8 * other.itemsize - (other_kind == "i")
+    return other_bits <= bits
 
 
 _LARGEST = {

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from jaxconv._spec.arguments import boolean, integer, one_of, per_axis, remembered
 from jaxconv._spec.messages import ints, show
-from jaxconv._spec.shapes import DATA_FORMATS, Size, span, spatial_axes, split_shape
+from jaxconv._spec.shapes import DATA_FORMATS, Size, check_countable, span, spatial_axes, split_shape, windows
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -58,7 +58,7 @@ class PoolSpec:
             room = 2 * p - span(k, d)
             if self.ceil_mode:
                 room = min(room + s - 1, p - 1)
-            sizes.append((n + room) // s + 1)
+            sizes.append(windows(n + room, s))
         return tuple(sizes)
 
     def receptive_field(self) -> tuple[int, ...]:
@@ -128,6 +128,8 @@ def _pool_spec(rank: int, shapes: tuple[tuple[Size, ...]], arguments: Arguments)
                 f"{axis}, where the padded input has only {n} + 2 * {p} = {n + 2 * p}: there is no window; use a "
                 "smaller kernel_size, or a larger input"
             )
+    padded = [n + 2 * p + k for n, p, k in zip(size, padding, kernel, strict=True)]  # a window may hang over
+    check_countable("the padded input", (*input_shape[: -rank - 1], channels, *padded), "use a smaller kernel_size")
     return spec
 
 
@@ -143,10 +145,7 @@ def check_whole_kernel(spec: PoolSpec, input_shape: Sequence[Size]) -> None:
 
 
 def parse_adaptive(rank, input_shape, output_size, data_format) -> tuple[int | None, ...]:
-    """The output size per axis of an adaptive pool; None where the size is kept.
-
-    An axis of symbolic size can be kept or pooled to 1: other windows are made for a size in numbers.
-    """
+    """The output size per axis of an adaptive pool; None where the size is kept."""
     one_of("data_format", data_format, DATA_FORMATS)
     valid = f"an int or a tuple of {ints(rank)}" + (", where None keeps a size" if rank > 1 else "")
     if output_size is None or isinstance(output_size, str) or not isinstance(output_size, Sequence):
@@ -160,13 +159,9 @@ def parse_adaptive(rank, input_shape, output_size, data_format) -> tuple[int | N
         sizes = tuple(
             None if m is None and rank > 1 else integer(f"output_size[{i}]", m, 0) for i, m in enumerate(output_size)
         )
-    _, size = split_shape("input", input_shape, rank, data_format, "pool")
-    for axis, (n, m) in enumerate(zip(size, sizes, strict=True)):
-        if not isinstance(n, int) and m not in (None, 1):
-            raise ValueError(
-                f"output_size {show(output_size)} needs a size in numbers on spatial axis {axis}, where the input has "
-                f"the symbolic size {n}; only 1 and None work there"
-            )
+    channels, size = split_shape("input", input_shape, rank, data_format, "pool")
+    pooled = tuple(n if m is None else m for n, m in zip(size, sizes, strict=True))
+    check_countable("the result", (*input_shape[: -rank - 1], channels, *pooled), "use a smaller output_size")
     return tuple(None if isinstance(n, int) and n == m else m for n, m in zip(size, sizes, strict=True))
 
 

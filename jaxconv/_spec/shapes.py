@@ -1,5 +1,6 @@
 """Shapes of images: where the channels and the spatial axes stand, and sizes that are numbers or symbols."""
 
+import math
 import numbers
 from collections.abc import Sequence
 from typing import Any
@@ -31,6 +32,26 @@ def span(kernel: int, dilation: int) -> int:
 def extent(windows: Size, kernel: int, stride: int, dilation: int) -> Size:
     """How many positions that many windows cover along an axis, from the first tap of one to the last of another."""
     return (windows - 1) * stride + span(kernel, dilation)
+
+
+def windows(room: Size, stride: int) -> Size:
+    """How many windows begin at the positions 0 to `room`, every `stride`-th.
+
+    It is floor(room / stride) + 1, written so that JAX knows of more symbolic sizes that it is not negative.
+    """
+    return (room + stride) // stride
+
+
+def check_countable(what: str, shape: Sequence[Size], fix: str) -> None:
+    """Refuses an array whose bytes XLA, which counts them in 64 bits and ends the process, might not be able to count.
+
+    Args:
+        what: the array, as the message calls it.
+        shape: its shape.
+        fix: what to do about it.
+    """
+    if is_static(shape) and math.prod(shape) >= 2**59:  # of 16 bytes at most
+        raise ValueError(f"{what} would have the shape {tuple(shape)}, 2**59 numbers or more; {fix}")
 
 
 def spatial_axes(rank: int, data_format: str) -> tuple[int, ...]:

@@ -40,8 +40,8 @@ def _walk(node: Any, path: str, above: tuple[int, ...], images: Flattened) -> It
         entries, below = _layer(node, path, images)
         yield from entries
     else:
-        children = node.items() if isinstance(node, Mapping) else enumerate(node)
-        below = [(str(name), child) for name, child in children]
+        below = [(str(name), child) for name, child in (node.items() if isinstance(node, Mapping) else enumerate(node))]
+        yield from unconverted(path, {name: _Variable(child) for name, child in below if _is_kept(child)})
     for name, child in below:
         if isinstance(child, nnx.Module | list | tuple | dict):
             yield from _walk(child, join(path, name), (*above, id(node)), images)
@@ -73,7 +73,12 @@ def _layer(module: Any, path: str, images: Flattened) -> tuple[Iterator[Entry], 
 
 def _places(module: nnx.Module) -> dict[str, Place]:
     """Where a module keeps its own parameters and buffers."""
-    places: dict[str, Place] = {n: _Variable(v) for n, v in vars(module).items() if _is_kept(v)}
+    places: dict[str, Place] = {}
+    for name, value in vars(module).items():
+        if _is_kept(value):
+            places[name] = _Variable(value)
+        elif _is_array(value):
+            places[name] = _Attribute(module, name)
     if isinstance(module, nnx.BatchNorm):
         places["num_batches_tracked"] = _BatchCount(module)
         # Flax makes the statistics float32 whatever the layer's dtype is; of a layer in float64 that would halve
@@ -87,6 +92,11 @@ def _is_kept(value: Any) -> bool:
     """Whether this attribute of a module is a parameter or a buffer."""
     is_variable = isinstance(value, nnx.Variable) and not isinstance(value, _TRANSIENT)
     return is_variable and hasattr(value.get_value(), "shape")
+
+
+def _is_array(value: Any) -> bool:
+    """Whether this attribute of a module is an array itself, as where one was assigned over a parameter."""
+    return isinstance(value, jax.Array) and not jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
 class _Variable:
@@ -111,6 +121,25 @@ class _Variable:
 
     def write(self, value: jax.Array) -> None:
         self.variable.set_value(value)
+
+
+class _Attribute:
+    """An array that is an attribute of a module; NNX counts it among the module's state, too."""
+
+    def __init__(self, module: nnx.Module, name: str):
+        self.module, self.attribute = module, name
+        value = getattr(module, name)
+        self.identity = ("attribute", id(module), name)
+        self.shape, self.dtype, self.sharding = tuple(value.shape), np.dtype(value.dtype), value.sharding
+
+    def read(self) -> np.ndarray:
+        return np.array(getattr(self.module, self.attribute), order="C")
+
+    def prepare(self, value: np.ndarray) -> jax.Array:
+        return jax.device_put(value, self.sharding)
+
+    def write(self, value: jax.Array) -> None:
+        setattr(self.module, self.attribute, value)
 
 
 # How many batches PyTorch had counted, by the BatchNorm that the number was loaded into. Flax has no use for it: as an

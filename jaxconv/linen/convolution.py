@@ -18,6 +18,12 @@ class _Convolution(nn.Module):
     rank: ClassVar[int]
     transposed: ClassVar[bool]
 
+    def __new__(cls, *args: Any, **kwargs: Any):
+        """Says what to do about an argument of PyTorch's; the fields are the dataclass' to check."""
+        if hint := _layer.hint(kwargs):
+            raise TypeError(f"{cls.__name__}: got an unexpected keyword argument 'device'{hint}")
+        return super().__new__(cls)
+
     def __post_init__(self):
         # Kept with one entry per spatial axis, as PyTorch's layers keep them; wrong arguments fail here, not in `init`.
         for name, value in _layer.check(self).items():

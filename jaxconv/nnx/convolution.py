@@ -12,6 +12,7 @@ from flax.nnx import reprlib
 
 from jaxconv._layers import convolution as _layer
 from jaxconv._spec.arguments import IntOrInts
+from jaxconv._spec.messages import show
 from jaxconv._spec.padding import Padding
 
 _Init = TypeVar("_Init", bound=Callable[..., None])
@@ -23,7 +24,11 @@ def _sets_up(init: _Init) -> _Init:
 
     @functools.wraps(init)
     def __init__(self: _Convolution, *args: Any, **kwargs: Any) -> None:
-        init(self, *args, **kwargs)  # Python's own error where an argument is missing or unknown
+        try:
+            init(self, *args, **kwargs)  # Python's own error where an argument is missing or unknown
+        except TypeError as error:
+            words = str(error).replace(init.__qualname__, f"{type(self).__name__}.__init__")
+            raise TypeError(words + _layer.hint(kwargs)) from None
         bound = signature.bind(self, *args, **kwargs)
         bound.apply_defaults()
         _, *arguments = bound.arguments.items()
@@ -49,6 +54,8 @@ class _Convolution(_layer.Convolution, nnx.Module):
             setattr(self, name, value)
         for name, value in _layer.check(self).items():
             setattr(self, name, value)
+        if not isinstance(rngs, nnx.Rngs):
+            raise TypeError(f"rngs must be an nnx.Rngs, got {show(rngs)}; for example rngs=nnx.Rngs(0)")
         weight_key, bias_key = rngs.params(), rngs.params() if bias else None
         if self.in_channels is None:
             self.weight = self.bias = nnx.data(None)

@@ -355,8 +355,9 @@ EXPORTED = {
 # which is to be said to `symbolic_shape`.
 ANY_SIZE = {"conv1d", "conv1d causal", "conv2d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}
 ANY_SIZE |= {"pad", "pad replicate"}
-# What JAX cannot infer of a product: that the number of patches, (w - 2) (floor((h - 1) / 2) + 1), is not negative.
-MORE = {"unfold": ["w*floordiv(h - 1, 2) - 2*floordiv(h - 1, 2) + w - 2 >= 0"]}
+# What JAX cannot infer of a product: that the number of patches, (w - 2) floor((h + 1) / 2), is not negative where it
+# knows that w - 2 is not; without such a constraint it knows both, of max(w - 2, 0).
+MORE = {"unfold": ["w*floordiv(h + 1, 2) - 2*floordiv(h + 1, 2) >= 0"]}
 GRADIENTS = {jaxconv.conv1d: "conv1d", jaxconv.conv2d: "conv2d", jaxconv.conv3d: "conv3d"}
 
 
@@ -462,3 +463,82 @@ def test_gradients_are_lowered_for_platforms_that_are_not_here(platform):
 
     exported = export.export(jax.jit(jax.grad(loss, (0, 1, 2))), platforms=[platform])(x, w, b)
     assert exported.platforms == (platform,)
+
+
+# --- a mapped axis of size 0 ----------------------------------------------------------------------------------
+
+NOTHING = {
+    "conv2d": lambda x, w, b: jaxconv.conv2d(x, w, b, groups=2, padding=1),
+    "conv_transpose2d": lambda x, w, b: jaxconv.conv_transpose2d(x, w.reshape(4, 4, 3, 2), b, stride=2, groups=2),
+    "conv2d_input": lambda y, w, b: jaxconv.conv2d_input((2, 4, 9, 6), w, y.repeat(2, 1), groups=2) + b.sum(),
+    "conv2d_weight": lambda x, w, b: (
+        jaxconv.conv2d_weight(x, (8, 2, 3, 2), x[..., :5, :4].repeat(2, 1), groups=2) + w * b[0]
+    ),
+    "pools": lambda x, w, b: jaxconv.max_pool2d(jaxconv.avg_pool2d(jaxconv.adaptive_avg_pool2d(x, (6, 4)), 3, 1, 1), 2),
+    "patches": lambda x, w, b: jaxconv.fold(jaxconv.unfold(jaxconv.pad(x, (1, 1), value=3), 2), (7, 7), 2),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "mapped"),
+    [(n, m) for n in NOTHING for m in (("x",) if n in ("pools", "patches") else ("x", "w", "b", "wb", "xwb"))],
+)
+def test_a_mapped_axis_of_size_0(name, mapped):
+    """Gives what has size 0 along it, and is otherwise as what an axis of size 3 gives."""
+    f = NOTHING[name]
+    shapes = {"x": (2, 4, 7, 5), "w": (8, 2, 3, 2), "b": (8,)}
+    axes = [0 if n in mapped else None for n in shapes]
+
+    def loss(x, w, b):
+        return (f(x, w, b) ** 2).sum()
+
+    def everything(*arrays):
+        functions = (f, jax.grad(loss, (0, 1, 2)), jax.jacrev(f, 2), jax.hessian(loss, 2))
+        return [jax.vmap(function, axes)(*arrays) for function in functions]
+
+    def of(size):
+        return [np.ones((size, *s) if n in mapped else s) for n, s in shapes.items()]
+
+    wanted = [(0, *a.shape[1:]) for a in jax.tree.leaves(jax.eval_shape(everything, *of(3)))]
+    assert [a.shape for a in jax.tree.leaves(jax.jit(everything)(*of(0)))] == wanted
+
+
+def test_a_derivative_of_nothing_in_every_direction():
+    """`jacrev` maps over as many directions as the result has numbers."""
+    f, x = NOTHING["conv2d"], np.ones((0, 4, 7, 5))
+    w, b = np.ones((8, 2, 3, 2)), np.ones(8)
+    assert [a.shape for a in jax.jacrev(f, (0, 1, 2))(x, w, b)] == [(0, 8, 7, 6, *a.shape) for a in (x, w, b)]
+
+
+# --- strict modes of JAX --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "strict",
+    [
+        lambda: jax.numpy_rank_promotion("raise"),
+        lambda: jax.numpy_dtype_promotion("strict"),
+        lambda: jax.debug_nans(True),
+        lambda: jax.check_tracer_leaks(True),
+    ],
+    ids=["rank", "dtype", "nans", "leaks"],
+)
+def test_strict_modes(strict):
+    """Each op by each algorithm, with its gradients."""
+    x, w, b = (np.ones(s, "float32") for s in ((2, 8, 9, 7), (8, 2, 3, 3), (8,)))
+
+    def convolutions(x, w, b, algorithm):
+        y = jaxconv.conv2d(x, w, b, groups=4, padding=1, padding_mode="reflect", algorithm=algorithm)
+        y = jaxconv.conv_transpose2d(y, w, b[:8], stride=2, groups=4, algorithm=algorithm)
+        return (y**2).sum()
+
+    def others(x):
+        y = jaxconv.avg_pool2d(x, 3, 2, 1, ceil_mode=True, count_include_pad=False)
+        y = jaxconv.adaptive_avg_pool2d(jaxconv.max_pool2d(y, 2, 1), (7, 5))
+        return (jaxconv.fold(jaxconv.unfold(jaxconv.pad(y, (1, 2), value=3), 2), (7, 8), 2) ** 2).sum()
+
+    with strict():
+        for algorithm in jaxconv.algorithms():
+            value, _ = jax.value_and_grad(functools.partial(convolutions, algorithm=algorithm), (0, 1, 2))(x, w, b)
+            assert np.isfinite(value)
+        assert np.isfinite(jax.value_and_grad(others)(x)[0])

@@ -5,10 +5,10 @@ import traceback
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
-from jax import export
 
 import jaxconv
 from jaxconv import _spec
@@ -44,11 +44,6 @@ def pad(*amounts, x=X2, **arguments):
 
 def zeros(*shape, dtype="float32"):
     return np.zeros(shape, dtype)
-
-
-def symbolic_pool():
-    shape = jax.ShapeDtypeStruct((2, 3, *export.symbolic_shape("h, w")), "float32")
-    jax.eval_shape(lambda x: jaxconv.adaptive_avg_pool2d(x, (1, 3)), shape)
 
 
 # What is called, the error, and the words that its message must hold: the argument's name, what was given, a fix.
@@ -585,10 +580,34 @@ REFUSALS = {
         ValueError,
         ["output_size[1]", "-1"],
     ),
-    "output_size of a pool, of a symbolic size": (
-        symbolic_pool,
+    # Numbers that nothing can count.
+    "an int of 64 bits": (conv1(stride=2**63), ValueError, ["stride must be below 2**63", "got 9223372036854775808"]),
+    "an int of thousands of digits": (conv1(dilation=10**5000), ValueError, ["dilation", "an int of 16610 bits"]),
+    "a negative one of as many": (conv1(groups=-(10**5000)), ValueError, ["groups must be positive", "16610 bits"]),
+    "a name of a million letters": (
+        conv1(padding_mode="x" * 10**6),
         ValueError,
-        ["output_size (1, 3)", "spatial axis 1", "symbolic size w"],
+        ["padding_mode must be one of 'zeros'", "got 'xxx", "..."],
+    ),
+    "a result of too many numbers": (
+        pad(*(2**31,) * 4),
+        ValueError,
+        ["the result would have the shape (2, 4, 4294967305, 4294967304)", "2**59 numbers or more; pad less"],
+    ),
+    "an output_size of too many numbers": (
+        lambda: jaxconv.adaptive_avg_pool2d(POOLED, 2**40),
+        ValueError,
+        ["the result would have the shape", "use a smaller output_size"],
+    ),
+    "a transposed result of too many numbers": (
+        lambda: jaxconv.conv_transpose2d(zeros(1, 1, 4, 5), zeros(1, 1, 3, 2), stride=2**31),
+        ValueError,
+        ["the result would have the shape", "use a smaller stride or dilation"],
+    ),
+    "value, an array of another kind": (
+        lambda: jax.eval_shape(lambda v: jaxconv.pad(zeros(2, 3, dtype="int8"), (1, 1), value=v), jnp.float32(1)),
+        TypeError,
+        ["value has dtype float32", "an input of dtype int8", "value.astype('int8')"],
     ),
     "output_size of a pool, one None": (
         lambda: jaxconv.adaptive_avg_pool1d(POOLED[0], (None,)),
