@@ -1,7 +1,8 @@
 """The arrays of an NNX module: a walk through it, and where the arrays are kept."""
 
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import jax
@@ -40,8 +41,9 @@ def _walk(node: Any, path: str, above: tuple[int, ...], images: Flattened) -> It
         entries, below = _layer(node, path, images)
         yield from entries
     else:
-        below = [(str(name), child) for name, child in (node.items() if isinstance(node, Mapping) else enumerate(node))]
-        yield from unconverted(path, {name: _Variable(child) for name, child in below if _is_kept(child)})
+        children = list(node.items() if isinstance(node, Mapping) else enumerate(node))
+        below = [(_level(key), child) for key, child in children]
+        yield from unconverted(path, _kept(children, node))
     for name, child in below:
         if isinstance(child, nnx.Module | list | tuple | dict):
             yield from _walk(child, join(path, name), (*above, id(node)), images)
@@ -66,25 +68,42 @@ def _layer(module: Any, path: str, images: Flattened) -> tuple[Iterator[Entry], 
             # Its list of layers is a level of its own here, and not in PyTorch.
             below = [("" if n == "layers" else n, v) for n, v in below]
         return unconverted(path, places), below
+    own = vars(module)
     for part in kind.parts:
         places |= {f"{part}.{n}": place for n, place in _places(getattr(module, part)).items()}
-    return entries_of(path, kind.slots(Layer(path, shapes_of(places), images, module, suffix)), places), []
+    slots = kind.slots(Layer(path, shapes_of(places), images, module, suffix))
+    # What a class that is derived from one of Flax's layers has beside that layer's arrays.
+    known = {name for slot in slots for name in slot.flax} | set(kind.parts)
+    more = {name: place for name, place in places.items() if name not in known and name.partition(".")[0] not in known}
+    below = [(n, v) for n, v in own.items() if n not in places and n not in known and not n.startswith("_pytree__")]
+    return chain(entries_of(path, slots, places), unconverted(path, more)), below
 
 
 def _places(module: nnx.Module) -> dict[str, Place]:
     """Where a module keeps its own parameters and buffers."""
-    places: dict[str, Place] = {}
-    for name, value in vars(module).items():
-        if _is_kept(value):
-            places[name] = _Variable(value)
-        elif _is_array(value):
-            places[name] = _Attribute(module, name)
+    places = _kept(vars(module).items(), module)
     if isinstance(module, nnx.BatchNorm):
         places["num_batches_tracked"] = _BatchCount(module)
         # Flax makes the statistics float32 whatever the layer's dtype is; of a layer in float64 that would halve
         # the digits of what is loaded.
         for name in ("mean", "var"):
             places[name] = _Variable(getattr(module, name), at_least=module.param_dtype)
+    return places
+
+
+def _level(key: Any) -> str:
+    """A key of a container as a part of a name; Flax's wrappers of layers keep their variables by path."""
+    return ".".join(map(str, key)) if isinstance(key, tuple) else str(key)
+
+
+def _kept(children: Iterable[tuple[Any, Any]], node: Any) -> dict[str, Place]:
+    """Where a module or a container keeps parameters and buffers of its own."""
+    places: dict[str, Place] = {}
+    for key, value in children:
+        if _is_kept(value):
+            places[_level(key)] = _Variable(value)
+        elif _is_array(value):
+            places[_level(key)] = _Attribute(node, key)
     return places
 
 
@@ -124,22 +143,33 @@ class _Variable:
 
 
 class _Attribute:
-    """An array that is an attribute of a module; NNX counts it among the module's state, too."""
+    """An array that a module or a container holds as it is; NNX counts it among the module's state, too."""
 
-    def __init__(self, module: nnx.Module, name: str):
-        self.module, self.attribute = module, name
-        value = getattr(module, name)
-        self.identity = ("attribute", id(module), name)
+    def __init__(self, node: Any, key: Any):
+        self.node, self.key = node, key
+        value = self._value()
+        self.identity = ("array", id(node), key)
         self.shape, self.dtype, self.sharding = tuple(value.shape), np.dtype(value.dtype), value.sharding
 
+    def _value(self) -> jax.Array:
+        return getattr(self.node, self.key) if isinstance(self.node, nnx.Module) else self.node[self.key]
+
     def read(self) -> np.ndarray:
-        return np.array(getattr(self.module, self.attribute), order="C")
+        return np.array(self._value(), order="C")
 
     def prepare(self, value: np.ndarray) -> jax.Array:
+        if isinstance(self.node, tuple):
+            raise ValueError(
+                f"the module holds an array of shape {self.shape} in a tuple, where it cannot be exchanged; "
+                "use an nnx.Param, or a list"
+            )
         return jax.device_put(value, self.sharding)
 
     def write(self, value: jax.Array) -> None:
-        setattr(self.module, self.attribute, value)
+        if isinstance(self.node, nnx.Module):
+            setattr(self.node, self.key, value)
+        else:
+            self.node[self.key] = value
 
 
 # How many batches PyTorch had counted, by the BatchNorm that the number was loaded into. Flax has no use for it: as an

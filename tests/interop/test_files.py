@@ -183,3 +183,32 @@ def test_the_migration_page_runs(capsys):
     page = (Path(__file__).parents[2] / "docs/migration.md").read_text()
     exec("\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL)), {})
     assert capsys.readouterr().out == "loaded 9 arrays\n"
+
+
+@pytest.mark.parametrize("dtype", ["F8_E4M3", "F8_E5M2", "F8_E8M0", "F6_E2M3", "F4"])
+def test_floats_of_few_bits_are_refused_by_name(dtype, tmp_path):
+    path = tmp_path / "few.safetensors"
+    header = json.dumps({"head.weight": {"dtype": dtype, "shape": [8], "data_offsets": [0, 8]}}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
+    with pytest.raises(ValueError, match=rf"holds 'head.weight' in '{dtype}', .*tensor.to\(torch.float32\)"):
+        load_state_dict(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), path, strict=False)
+
+
+def test_a_dtype_that_an_npz_cannot_name(tmp_path):
+    np.savez(tmp_path / "few.npz", weight=np.zeros((2, 2), jnp.float8_e4m3fn))
+    with pytest.raises(ValueError, match=r"few.npz holds 'weight' in a dtype .*\.astype\('float32'\)"):
+        load_state_dict(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), tmp_path / "few.npz", strict=False)
+
+
+def test_a_header_that_lies_is_no_reason_to_read_more_than_there_is(tmp_path):
+    path = tmp_path / "liar.safetensors"
+    for header in (b"\xff" * 8, struct.pack("<Q", 2**40) + b"{}", struct.pack("<Q", 10**5) + b"[" * 10**5, b"\0\0"):
+        path.write_bytes(header)
+        with pytest.raises(ValueError, match="is not a valid safetensors file"):
+            load_state_dict(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), path)
+
+
+def test_a_message_has_the_path_as_it_was_given(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"^there is no file \./a//b\.npz$"):
+        load_state_dict(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), "./a//b.npz")

@@ -122,3 +122,84 @@ def test_layers_that_cannot_be(rngs):
         load_state_dict(nnx.Sequential(LazyConv2d(3, 3, rngs=rngs)), {})
     with pytest.raises(ValueError, match=r"Flax's ConvTranspose, whose kernel is not converted; use jaxconv\.nnx"):
         state_dict(nnx.ConvTranspose(2, 2, (3,), rngs=rngs))
+
+
+# --- nothing is lost ------------------------------------------------------------------------------------------
+
+
+class Holder(nnx.Module):
+    """Variables and arrays in each kind of container."""
+
+    def __init__(self, value):
+        def param(n):
+            return nnx.Param(jnp.full(n, value))
+
+        rngs = nnx.Rngs(0)
+        self.inner = nnx.data({"p": param(2), "list": [param(3), nnx.Linear(2, 4, rngs=rngs)], "array": param(5)[...]})
+        self.pair = nnx.data((param(6),))
+        self.layers = nnx.List([param(7), nnx.Linear(2, 3, rngs=rngs)])
+        self.named = nnx.Dict(q=param(8))
+        self.over = nnx.Param(jnp.zeros(9))
+        self.over = jnp.full(9, value)  # where a parameter was
+        self.key = nnx.data(jax.random.key(0))  # of no concern to PyTorch
+
+
+def test_variables_in_containers_and_arrays_alone_go_out_and_in():
+    ones = state_dict(Holder(1.0))
+    sizes = {name: array.size for name, array in ones.items() if not name.endswith(("weight", "bias"))}
+    wanted = {"over": 9, "inner.p": 2, "inner.list.0": 3, "inner.array": 5, "pair.0": 6, "layers.0": 7, "named.q": 8}
+    assert sizes == wanted
+    assert {"inner.list.1.weight", "layers.1.bias"} <= ones.keys()
+    model = Holder(0.0)
+    assert load_state_dict(model, ones).ok
+    back = state_dict(model)
+    assert back.keys() == ones.keys()
+    for name in ones:
+        np.testing.assert_array_equal(back[name], ones[name], strict=True)
+
+
+def test_an_array_in_a_tuple_cannot_be_exchanged_and_nothing_is_written():
+    model = Holder(0.0)
+    model.pair = nnx.data((jnp.zeros(6),))
+    with pytest.raises(ValueError, match="holds an array of shape \\(6,\\) in a tuple, where it cannot be exchanged"):
+        load_state_dict(model, state_dict(Holder(1.0)))
+    assert not model.named["q"][...].any()
+
+
+def test_what_wraps_a_layer_keeps_its_statistics():
+    def make(seed):
+        rngs = nnx.Rngs(seed)
+        return nnx.List(
+            [
+                nnx.SpectralNorm(nnx.Conv(3, 4, (3, 2), rngs=rngs), rngs=rngs),
+                nnx.WeightNorm(nnx.Linear(3, 5, rngs=rngs), rngs=rngs),
+            ]
+        )
+
+    class Model(nnx.Module):
+        def __init__(self, seed):
+            self.all = make(seed)
+
+    model = Model(0)
+    model.all[0](jnp.ones((1, 8, 7, 3)), update_stats=True)
+    model.all[1].scales = {("kernel",): jnp.arange(5.0)}
+    found = state_dict(model)
+    assert {"all.0.batch_stats.kernel.u", "all.0.batch_stats.kernel.sigma", "all.1.scales.kernel"} <= found.keys()
+    other = Model(1)
+    assert load_state_dict(other, found).ok
+    x = jnp.ones((1, 8, 7, 3))
+    np.testing.assert_array_equal(other.all[0](x, update_stats=False), model.all[0](x, update_stats=False))
+    np.testing.assert_array_equal(other.all[1](jnp.ones((2, 3))), model.all[1](jnp.ones((2, 3))))
+
+
+def test_a_class_derived_from_a_layer_of_flax_keeps_its_own_arrays():
+    def make(seed):
+        return nnx.LoRALinear(3, 4, lora_rank=2, rngs=nnx.Rngs(seed))
+
+    found = state_dict(make(0))
+    assert {n: a.shape for n, a in found.items()} == {
+        "weight": (4, 3), "bias": (4,), "lora.lora_a": (3, 2), "lora.lora_b": (2, 4),
+    }  # fmt: skip
+    other = make(1)
+    load_state_dict(other, found)
+    np.testing.assert_array_equal(other(jnp.ones((2, 3))), make(0)(jnp.ones((2, 3))))
