@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from examples.trainer.checkpoint import Checkpoints, identity, kept_records
+from examples.trainer.checkpoint import Checkpoints, alone, identity, kept_records
 from examples.trainer.clock import Clock
 from examples.trainer.config import Config, Run, RunError, parse_command_line, write_config
 from examples.trainer.data import SIDE, Digits, load_digits
@@ -81,6 +81,8 @@ def train(run: Run, stop: Stop) -> bool:
     mesh = make_mesh(run)
     digits = load_digits(config.data)
     steps = config.train.epochs * steps_per_epoch(config, digits)
+    if steps >= 2**31:
+        raise RunError(f"train.epochs is {config.train.epochs}: {steps} steps, and optimisers count fewer than 2**31")
     program = build(config, steps, replicated(mesh))
     # A compiled identity copies the state to every device, those of other processes included.
     state = jax.jit(lambda state: state, out_shardings=replicated(mesh))(program.state)
@@ -88,7 +90,7 @@ def train(run: Run, stop: Stop) -> bool:
     rows = batches(digits, config.train.batch_size, config.train.seed, jax.process_index(), jax.process_count())
 
     about = identity(config, digits, state.params)
-    with Checkpoints(run.out, config.checkpoint.keep, about, run.resume) as checkpoints:
+    with alone(run.out), Checkpoints(run.out, config.checkpoint.keep, about, run.resume) as checkpoints:
         done, records = 0, []
         if checkpoints.latest is not None:
             done, state, position = checkpoints.restore(state)

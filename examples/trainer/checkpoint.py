@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import logging
 import os
@@ -10,10 +11,11 @@ import shutil
 import sys
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import filelock
 import jax
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
@@ -31,7 +33,27 @@ for name in ("absl", "asyncio"):
 warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)  # of abandoned writes
 
 FOLDER = "checkpoints"  # in a run's own
+CHECKSUMS = "checksums.json"  # beside it
 ITEMS = ("state", "about")
+
+
+@contextlib.contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Holds the run's folder `out`: of two runs that write into one, the second is refused."""
+    if jax.process_index() > 0:
+        yield
+        return
+    with contextlib.ExitStack() as held:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            held.enter_context(filelock.FileLock(out / ".lock", timeout=0))
+        except filelock.Timeout:
+            raise RunError(
+                f"--out: another run writes into {out}; wait until it ends, or name another folder"
+            ) from None
+        except OSError as error:
+            raise RunError(f"--out: cannot write into {out}: {error.strerror}") from error
+        yield
 
 
 class Checkpoints:
@@ -96,6 +118,8 @@ class Checkpoints:
         with self._saving():
             self._manager.wait_until_finished()
             self.latest = self._manager.latest_step()
+            if jax.process_index() == 0:
+                _write_checksums(self.folder, self._manager.all_steps())
 
     def restore(self, like: Any) -> tuple[int, Any, dict[str, Any]]:
         """The latest checkpoint: its step, its state, with the structure and devices of `like`, the input's position.
@@ -107,6 +131,7 @@ class Checkpoints:
             raise RunError(f"no checkpoint in {self.folder}")
         folder = self.folder / str(self.latest)
         with _one_line(f"cannot read the checkpoint in {folder}"):
+            _check_checksums(folder)
             about = self._manager.restore(self.latest, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
             check_identity(folder, about["identity"], self.identity)
             wanted = ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
@@ -127,6 +152,9 @@ def restore_trained(out: Path, config: Config) -> tuple[int, Params]:
     folder = out.absolute() / FOLDER
     if not folder.is_dir():
         raise RunError(f"{out} holds no checkpoint: run examples.train with --out {out} first")
+    for path in folder.iterdir():  # which one is the best is read from all of them
+        if path.name.isdigit():
+            _check_checksums(path)
     options = ocp.CheckpointManagerOptions(best_fn=_quality, create=False)
     with (
         _one_line(f"cannot read the checkpoints in {folder}"),
@@ -143,6 +171,45 @@ def restore_trained(out: Path, config: Config) -> tuple[int, Params]:
         onto = ocp.checkpoint_utils.construct_restore_args(tree)
         wanted = ocp.args.PyTreeRestore(tree, restore_args=onto, partial_restore=True)
         return step, manager.restore(step, args=ocp.args.Composite(state=wanted))["state"]["average"]
+
+
+def _write_checksums(folder: Path, steps: Sequence[int]) -> None:
+    """Writes the checksum of each file of the checkpoints of `steps` beside them, once, and forgets those removed."""
+    file = folder.with_name(CHECKSUMS)
+    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    found = {str(step): known.get(str(step)) or _checksums(folder / str(step)) for step in steps}
+    if found != known:
+        temporary = file.with_suffix(".tmp")
+        temporary.write_text(json.dumps(found), encoding="utf-8")
+        temporary.replace(file)  # a kill leaves the old file or the new one
+
+
+def _check_checksums(folder: Path) -> None:
+    """Raises RunError that names the file, if one of a checkpoint's is not as it was written.
+
+    Of a run that was killed before it wrote the checksums, nothing is known.
+    """
+    file = folder.parent.with_name(CHECKSUMS)
+    try:
+        known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        wanted = dict(known.get(folder.name, {}))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise RunError(f"{file} does not hold checksums; remove it to go on without them") from error
+    found = _checksums(folder)
+    for name in wanted:
+        if found.get(name) != wanted[name]:
+            raise RunError(
+                f"{folder / name} is not as it was written: its checksum differs; remove {folder} to do without it"
+            )
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                found[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
 
 
 def identity(config: Config, digits: Digits, params: Params) -> dict[str, Any]:

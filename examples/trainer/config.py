@@ -4,7 +4,9 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import itertools
 import math
+import sys
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -161,6 +163,7 @@ SECTIONS = [section.name for section in dataclasses.fields(Config)]
 
 # What a value must satisfy beyond its type: a test, and the same in words.
 _POSITIVE = (lambda value: 0 < value < math.inf, "must be positive")
+_COUNT = (lambda value: 0 < value < 2**31, "must be at least 1 and less than 2**31")
 _NOT_NEGATIVE = (lambda value: 0 <= value < math.inf, "must be zero or more")
 _FRACTION = (lambda value: 0 <= value < 1, "must be at least 0 and less than 1")
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -169,19 +172,19 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "data.scale": _FRACTION,
     "data.elastic": _NOT_NEGATIVE,
     "model.channels": (lambda value: len(value) > 1 and min(value) > 0, "must be two or more, each of them positive"),
-    "model.kernel_size": _POSITIVE,
-    "model.dilation": _POSITIVE,
+    "model.kernel_size": _COUNT,
+    "model.dilation": _COUNT,
     "optimizer.learning_rate": _POSITIVE,
     "optimizer.weight_decay": _NOT_NEGATIVE,
     "optimizer.warmup": _FRACTION,
     "optimizer.average": _FRACTION,
     "train.seed": (lambda value: 0 <= value < 2**32, "must be at least 0 and less than 2**32"),
-    "train.epochs": _POSITIVE,
-    "train.batch_size": _POSITIVE,
+    "train.epochs": _COUNT,
+    "train.batch_size": _COUNT,
     "train.label_smoothing": _FRACTION,
-    "train.log_every": _POSITIVE,
-    "checkpoint.every": _POSITIVE,
-    "checkpoint.keep": _POSITIVE,
+    "train.log_every": _COUNT,
+    "checkpoint.every": _COUNT,
+    "checkpoint.keep": _COUNT,
 }
 
 
@@ -219,6 +222,9 @@ def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def parse_command_line(args: Sequence[str] | None = None) -> Run:
     """Reads the file that `--config` names; the other arguments override its values."""
+    words = sys.argv[1:] if args is None else list(args)
+    if "--out=" in words or ("--out", "") in itertools.pairwise(words):
+        raise RunError("--out is empty: name the folder that the run writes into, such as runs/mnist")
     config, _ = _parse(_ConfigFile, args, add_help=False)
     settings = Config() if config.config is None else read_config(config.config)
     run, unknown = _parse(Run, args, default=Run(tyro.MISSING, tyro.MISSING, settings))

@@ -51,6 +51,7 @@ OUT_OF_RANGE = [
     ("data.elastic", "-1"),
     ("model.kernel_size", "0"),
     ("model.dilation", "0"),
+    ("train.epochs", str(10**24)),
     ("optimizer.learning_rate", "-0.001"),
     ("optimizer.learning_rate", "0"),
     ("optimizer.learning_rate", "inf"),
@@ -239,3 +240,9 @@ def test_help_shows_the_values_of_the_file(tmp_path, capsys):
         parse_command_line(["--config", str(path), "--help"])
     assert caught.value.code == 0
     assert re.search(r"--train\.epochs INT.*default: *77", capsys.readouterr().out, re.DOTALL)
+
+
+@pytest.mark.parametrize("words", [["--out", ""], ["--out="]])
+def test_an_empty_folder_is_not_the_current_one(words):
+    with pytest.raises(RunError, match=r"--out is empty: name the folder that the run writes into, such as runs/mnist"):
+        parse_command_line(["--config", str(MNIST), *words])

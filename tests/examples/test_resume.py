@@ -1,14 +1,18 @@
 """A run that is stopped and goes on ends as one that was not. JAXCONV_KILLS is how many kills to try."""
 
+import json
 import os
 import random
+import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import filelock
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -221,3 +225,43 @@ def test_a_record_without_an_end_is_cut_off(tmp_path):
     (tmp_path / "metrics.jsonl").unlink()
     with pytest.raises(RunError, match=r"^cannot go on with .*metrics\.jsonl: No such file or directory$"):
         kept_records(tmp_path, 4)
+
+
+def test_a_second_run_into_one_folder_is_refused(arguments, uninterrupted, capsys):
+    before = final_state(uninterrupted)
+    with filelock.FileLock(uninterrupted / ".lock"):
+        assert train.main([*arguments, "--out", str(uninterrupted)]) == 2
+    wanted = f"error: --out: another run writes into {uninterrupted}; wait until it ends, or name another folder\n"
+    assert capsys.readouterr().err == wanted
+    assert final_state(uninterrupted) == before
+
+
+def test_more_steps_than_are_counted(arguments, tmp_path, capsys):
+    assert train.main([*arguments, "--out", str(tmp_path), "--train.epochs", str(2**30)]) == 2
+    assert "3221225472 steps, and optimisers count fewer than 2**31" in capsys.readouterr().err
+
+
+def test_a_flipped_bit_of_a_checkpoint_is_found(arguments, uninterrupted, tmp_path, capsys):
+    out = tmp_path / "run"
+    shutil.copytree(uninterrupted, out)
+    files = sorted(p for p in (out / "checkpoints" / str(STEPS)).rglob("*") if p.is_file() and p.stat().st_size)
+    assert len(files) > 4
+    for file in files:
+        data = file.read_bytes()
+        flipped = bytearray(data)
+        flipped[len(data) // 2] ^= 1
+        file.write_bytes(flipped)
+        with pytest.raises(RunError, match=rf"^{re.escape(str(file))} is not as it was written: its checksum differs"):
+            restore_trained(out, read_config(out / "config.toml"))
+        file.write_bytes(data)
+    files[0].unlink()
+    assert train.main([*arguments, "--out", str(out), "--resume"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {files[0]} is not as it was written")
+    (out / "checksums.json").write_text("[1, 2]")
+    assert train.main([*arguments, "--out", str(out), "--resume"]) == 2
+    assert "checksums.json does not hold checksums; remove it" in capsys.readouterr().err
+
+
+def test_checksums_are_of_the_checkpoints_that_are_kept(uninterrupted):
+    known = json.loads((uninterrupted / "checksums.json").read_text())
+    assert sorted(map(int, known)) == steps_with_checkpoint(uninterrupted)

@@ -110,7 +110,7 @@ def test_another_seed_gives_other_metrics(finished, arguments, tmp_path):
 
 def test_the_pictures_are_written(finished):
     assert {path.name for path in finished[0].iterdir()} == {
-        "metrics.jsonl", "checkpoints", "config.toml", "curves.png", "gradient_flow.png",
+        "metrics.jsonl", "checkpoints", "checksums.json", ".lock", "config.toml", "curves.png", "gradient_flow.png",
         "kernels.png", "feature_maps.png", "confusion.png", "mistakes.png",
     }  # fmt: skip
 
