@@ -36,10 +36,9 @@ from jaxconv._spec.shapes import extent, is_static, span
 _UNROLLED = 64
 # Bytes of columns that one step of a loop makes: what stays in the second level cache beside the weights.
 _BLOCK_BYTES = 512 * 1024
-# Groups of fewer channels than this are merged for a product: it wastes multiplications by zero, and wins by the
-# shape of its matrices.
+# Groups of fewer channels than this are merged for the product that is the weight's gradient: it wastes the products of
+# one with another, and wins by the shape of its matrices.
 _MERGED_CHANNELS = 32
-
 
 WITHOUT_PRIMITIVE = False
 
@@ -103,14 +102,14 @@ def _weight(problem: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
 
 def _convolve(x, w, strides, dilations, groups: int, precision) -> jax.Array:
     """The convolution of padded images (N, *size, C) with w (O, C / groups, *kernel)."""
-    if w.shape[1] * (w.shape[0] // groups) <= 16 and groups > 1:
+    if w.shape[1] * (w.shape[0] // groups) <= 32 and groups > 1:
         return _multiply_add(x, w, strides, dilations, groups)
-    merged = _merged_groups(groups, w.shape[1])
-    each = _block_diagonal(w, groups, merged)
-    parts = [
-        _product(xg, wg, strides, dilations, precision) for xg, wg in zip(_channel_blocks(x, merged), each, strict=True)
-    ]
-    return jnp.concatenate(parts, -1) if len(parts) > 1 else parts[0]
+    product = functools.partial(_product, strides=strides, dilations=dilations, precision=precision)
+    if groups == 1:
+        return product(x, w)
+    # Not a matrix with a block for each group: its zeros, times what is not finite in one group, are NaN in another.
+    y = jnp.moveaxis(jax.vmap(product)(_by_group(x, groups), w.reshape(groups, -1, *w.shape[1:])), 0, -2)
+    return y.reshape(*y.shape[:-2], w.shape[0])
 
 
 def _multiply_add(x, w, strides, dilations, groups: int) -> jax.Array:
@@ -337,20 +336,15 @@ def _channel_blocks(x: jax.Array, count: int) -> list[jax.Array]:
     return jnp.split(x, count, axis=-1) if count > 1 else [x]
 
 
-def _block_diagonal(w: jax.Array, groups: int, merged: int) -> list[jax.Array]:
-    """The weights of merged groups: (O, C / groups, ...) -> `merged` times (O / merged, C / merged, ...)."""
-    if merged == groups:
-        return jnp.split(w, groups) if groups > 1 else [w]
-    each = groups // merged
-    blocks = w.reshape(merged, each, -1, 1, *w.shape[1:])
-    full = jnp.where(jnp.eye(each, dtype=bool).reshape(1, each, 1, each, *(1,) * (w.ndim - 1)), blocks, 0)
-    return list(full.reshape(merged, w.shape[0] // merged, each * w.shape[1], *w.shape[2:]))
-
-
 def _diagonal(w: jax.Array, each: int) -> jax.Array:
-    """The transpose of `_block_diagonal` for one merged group."""
+    """What one merged group has of its own groups: (O, C, ...) -> (O, C / each, ...)."""
     if each == 1:
         return w
     blocks = w.reshape(each, w.shape[0] // each, each, w.shape[1] // each, *w.shape[2:])
     own = jnp.moveaxis(jnp.diagonal(blocks, axis1=0, axis2=2), -1, 0)
     return own.reshape(w.shape[0], w.shape[1] // each, *w.shape[2:])
+
+
+def _by_group(x: jax.Array, groups: int) -> jax.Array:
+    """The channels of each group apart: (..., C) -> (groups, ..., C / groups)."""
+    return jnp.moveaxis(x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups), -2, 0)
