@@ -36,6 +36,8 @@ from jaxconv._spec.shapes import extent, is_static, span
 _UNROLLED = 64
 # Bytes of columns that one step of a loop makes: what stays in the second level cache beside the weights.
 _BLOCK_BYTES = 512 * 1024
+# Phases of a stride, each of which is a convolution of its own to compile.
+_MOST_PHASES = 256
 # Groups of fewer channels than this are merged for the product that is the weight's gradient: it wastes the products of
 # one with another, and wins by the shape of its matrices.
 _MERGED_CHANNELS = 32
@@ -52,6 +54,11 @@ def cannot(problem: Problem) -> str | None:
     """See `Family.cannot`."""
     if not is_static(problem.x_shape[1:]):
         return "taps makes blocks of a size in numbers, and the image has a symbolic size"
+    spec = problem.spec
+    if max(*spec.strides, *spec.dilations) >= 2**31:
+        return f"taps counts positions in 32 bits, and stride is {spec.strides}, dilation {spec.dilations}"
+    if problem.op == "input" and math.prod(spec.strides) > _MOST_PHASES:
+        return f"taps makes a convolution for each phase of stride {spec.strides}, and for at most {_MOST_PHASES}"
     return None
 
 

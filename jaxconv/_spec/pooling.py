@@ -160,6 +160,8 @@ def parse_adaptive(rank, input_shape, output_size, data_format) -> tuple[int | N
             None if m is None and rank > 1 else integer(f"output_size[{i}]", m, 0) for i, m in enumerate(output_size)
         )
     channels, size = split_shape("input", input_shape, rank, data_format, "pool")
+    if any(m is not None and m >= 2**31 for m in sizes):
+        raise ValueError(f"output_size must be below 2**31 along each axis, got {show(output_size)}")
     pooled = tuple(n if m is None else m for n, m in zip(size, sizes, strict=True))
     check_countable("the result", (*input_shape[: -rank - 1], channels, *pooled), "use a smaller output_size")
     return tuple(None if isinstance(n, int) and n == m else m for n, m in zip(size, sizes, strict=True))

@@ -285,3 +285,33 @@ def test_what_is_not_finite_stays_in_its_group(algorithm, groups, per_in, per_ou
             others = np.moveaxis(np.asarray(result), axis, 0)[first:]
             assert np.isfinite(others).all(), f"{number} in {which} is in {name} of another group"
             assert not np.isfinite(result).all() or name == which
+
+
+@pytest.mark.parametrize("stride", [2**31, 2**40, 2**62])
+def test_a_stride_beyond_32_bits_is_computed_or_refused_in_words(stride):
+    x, w = np.arange(1.0, 49).reshape(1, 4, 12), np.ones((4, 4, 3))
+
+    def gradients(algorithm):
+        return jax.vjp(lambda x, w: jaxconv.conv1d(x, w, stride=stride, algorithm=algorithm), x, w)[1](
+            np.ones((1, 4, 1))
+        )
+
+    with pytest.raises(ValueError, match="algorithm='taps' cannot serve this call: taps counts positions in 32 bits"):
+        gradients("taps")
+    for algorithm in ("auto", "xla"):
+        of_x, of_w = gradients(algorithm)
+        np.testing.assert_array_equal(of_x, np.where(np.arange(12) < 3, 4.0, 0) * np.ones((1, 4, 1)))
+        np.testing.assert_array_equal(of_w, np.broadcast_to(x[:, :, :3], (4, 4, 3)))
+
+
+def test_a_stride_of_many_phases():
+    x, w = jnp.ones((1, 2, 1001)), jnp.ones((2, 2, 3))
+
+    def gradient(algorithm):
+        return jax.grad(lambda x: jaxconv.conv1d(x, w, stride=257, algorithm=algorithm).sum())(x)
+
+    with pytest.raises(
+        ValueError, match=r"taps makes a convolution for each phase of stride \(257,\), and for at most 256"
+    ):
+        gradient("taps")
+    np.testing.assert_array_equal(gradient("auto"), gradient("xla"))

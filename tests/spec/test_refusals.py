@@ -594,10 +594,15 @@ REFUSALS = {
         ValueError,
         ["the result would have the shape (2, 4, 4294967305, 4294967304)", "2**59 numbers or more; pad less"],
     ),
-    "an output_size of too many numbers": (
+    "an output_size of too many windows": (
         lambda: jaxconv.adaptive_avg_pool2d(POOLED, 2**40),
         ValueError,
-        ["the result would have the shape", "use a smaller output_size"],
+        ["output_size must be below 2**31 along each axis, got 1099511627776 of type int"],
+    ),
+    "an output_size of too many numbers": (
+        lambda: jaxconv.adaptive_avg_pool2d(POOLED, 2**30),
+        ValueError,
+        ["the result would have the shape (2, 3, 1073741824, 1073741824)", "use a smaller output_size"],
     ),
     "a transposed result of too many numbers": (
         lambda: jaxconv.conv_transpose2d(zeros(1, 1, 4, 5), zeros(1, 1, 3, 2), stride=2**31),
