@@ -53,8 +53,8 @@ struct Pieces {
   }
 };
 
-// The fewest parts of an axis that read at most `capacity` positions of the padded source each, but where a window spans
-// so many that most of what a part reads would be read by the next one, too: then they are larger.
+// The fewest parts of an axis that read at most `capacity` positions of the padded source each, but where a window
+// spans so many that most of what a part reads would be read by the next one, too: then they are larger.
 int64_t fewest_parts(const Axis& axis, int64_t capacity) {
   if (axis.taps == 0) return 1;
   const int64_t span = axis.span(1), rest = capacity - span;

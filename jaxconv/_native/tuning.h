@@ -108,8 +108,8 @@ constexpr double kPlanarUse = 0.7;
 constexpr int64_t kPiecesPerThread = 8;
 // Positions of a row below which a row is not cut for the sake of more pieces.
 constexpr int64_t kPiecePositions = 32;
-// A part of an axis has at least one position for so many that a window spans: dilated windows may span more than a strip
-// has room for, and with a strip for each position the same work took 400 times as long.
+// A part of an axis has at least one position for so many that a window spans: dilated windows may span more than a
+// strip has room for, and with a strip for each position the same work took 400 times as long.
 constexpr int64_t kSpansPerPart = 2;
 // Channels of the source whose parts of the weight's gradient one job adds up.
 constexpr int64_t kAddedChannels = 8;

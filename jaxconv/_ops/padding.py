@@ -54,7 +54,7 @@ def _pad(x, value, widths, mode):
 
 @partial(jax.jit, static_argnames=("widths", "mode"), inline=True)
 def _jit_pad(x, value, widths, mode):
-    return padding.pad(x, widths, mode, jnp.asarray(value).astype(x.dtype))
+    return padding.pad(x, widths, mode, jnp.asarray(0 if value is None else value).astype(x.dtype))
 
 
 def _number(value: Any, dtype: Any) -> Any:
@@ -66,9 +66,7 @@ def _number(value: Any, dtype: Any) -> Any:
 
 
 def _filler(value: Any, dtype: Any) -> Any:
-    """A checked `value` as an argument of a compiled function."""
-    if value is None:
-        return 0
+    """A checked `value` as an argument of a compiled function; where it is None there is nothing to transfer."""
     if isinstance(value, int) and dtype.kind not in "iu":  # a long int fits into no array before it is converted
         return bool(value) if dtype.kind == "b" else float(value)
     return value

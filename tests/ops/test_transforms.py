@@ -520,12 +520,13 @@ def test_a_derivative_of_nothing_in_every_direction():
         lambda: jax.numpy_dtype_promotion("strict"),
         lambda: jax.debug_nans(True),
         lambda: jax.check_tracer_leaks(True),
+        lambda: jax.transfer_guard("disallow"),
     ],
-    ids=["rank", "dtype", "nans", "leaks"],
+    ids=["rank", "dtype", "nans", "leaks", "transfers"],
 )
 def test_strict_modes(strict):
     """Each op by each algorithm, with its gradients."""
-    x, w, b = (np.ones(s, "float32") for s in ((2, 8, 9, 7), (8, 2, 3, 3), (8,)))
+    x, w, b = (jnp.ones(s, "float32") for s in ((2, 8, 9, 7), (8, 2, 3, 3), (8,)))
 
     def convolutions(x, w, b, algorithm):
         y = jaxconv.conv2d(x, w, b, groups=4, padding=1, padding_mode="reflect", algorithm=algorithm)
@@ -537,8 +538,14 @@ def test_strict_modes(strict):
         y = jaxconv.adaptive_avg_pool2d(jaxconv.max_pool2d(y, 2, 1), (7, 5))
         return (jaxconv.fold(jaxconv.unfold(jaxconv.pad(y, (1, 2), value=3), 2), (7, 8), 2) ** 2).sum()
 
+    values = []
     with strict():
         for algorithm in jaxconv.algorithms():
-            value, _ = jax.value_and_grad(functools.partial(convolutions, algorithm=algorithm), (0, 1, 2))(x, w, b)
-            assert np.isfinite(value)
-        assert np.isfinite(jax.value_and_grad(others)(x)[0])
+            f = functools.partial(convolutions, algorithm=algorithm)
+            values.append(jax.jit(jax.value_and_grad(f, (0, 1, 2)))(x, w, b)[0])
+        values.append(jax.jit(jax.value_and_grad(others))(x)[0])
+        # And not compiled as a whole.
+        jaxconv.conv2d(x, w, b, groups=4, padding=1, padding_mode="circular")
+        jaxconv.fold(jaxconv.unfold(jaxconv.pad(jaxconv.avg_pool2d(x, 3, 1, 1), (1, 2)), 2), (9, 10), 2)
+        jaxconv.adaptive_avg_pool2d(jaxconv.max_pool2d(x, 2, 1), (7, 5))
+    assert np.isfinite(values).all()

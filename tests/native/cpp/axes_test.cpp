@@ -4,7 +4,7 @@
 #include <cstdlib>
 #include <random>
 
-#include "passes.h"
+#include "pieces.h"
 
 namespace jaxconv {
 namespace {
@@ -69,6 +69,15 @@ void check_backward(const Problem& p, int64_t padded, int64_t phase) {
   require(p.mode == Mode::zeros || axis.writes_in_order() == in_order, "order", p);
 }
 
+// Together the parts of an axis read few positions more than once, however far apart the taps are and however little a
+// strip holds; but for that none reads more than what it holds.
+void check_parts(const Axis& axis, int64_t capacity, const Problem& p) {
+  const int64_t parts = fewest_parts(axis, capacity), each = ceil_div(axis.count, parts);
+  require(1 <= parts && parts <= axis.count, "parts", p);
+  require(parts * axis.span(each) <= 4 * (axis.span(axis.count) + axis.span(1)), "positions read again", p);
+  require(axis.span(each) <= max(capacity, 2 * axis.span(1)), "capacity", p);
+}
+
 int run(int count) {
   std::minstd_rand random(1);
   auto from = [&](int64_t least, int64_t most) { return std::uniform_int_distribution<int64_t>(least, most)(random); };
@@ -89,6 +98,9 @@ int run(int count) {
     p.y_size[2] = room / p.stride[2] + 1;
     check_forward(p);
     for (int64_t phase = 0; phase < p.stride[2]; ++phase) check_backward(p, padded, phase);
+    Axis axis;
+    axis.count = from(1, 100000), axis.step = from(1, 5), axis.taps = from(1, 9), axis.offset_step = from(1, 30000);
+    check_parts(axis, from(1, 5000), p);
     ++checked;
   }
   std::printf("%d axes, 0 wrong\n", count);
