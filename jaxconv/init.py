@@ -124,8 +124,9 @@ def xavier_normal(gain: float = 1.0) -> Initializer:
     Example:
         >>> import jax
         >>> from jaxconv import init
-        >>> init.xavier_normal()(jax.random.key(0), (8, 4, 3, 3)).shape
-        (8, 4, 3, 3)
+        >>> weights = init.xavier_normal()(jax.random.key(0), (800, 400, 3, 3))
+        >>> round(float(weights.std() * ((800 + 400) * 9 / 2) ** 0.5), 2)
+        1.0
     """
     return _scaled(gain, "fan_avg", "normal")
 

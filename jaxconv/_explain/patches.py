@@ -34,12 +34,9 @@ def _unfold(layer: Any, shape: tuple[int, ...]) -> Explanation:
             ("column", f"C * kH * kW = {per_patch} = {rows}"),
             ("number", f"H' * W' = {places[0]} * {places[1]} = {math.prod(places)}"),
         ),
-        axes=axes,
         sides=("input", "places of the columns"),
-        fields=tuple((a.name, str(a.receptive_field)) for a in axes),
-        padding=(pads_text(axes), "filled with zeros"),
         channels=(channels, rows, channels),
-        grouping=APART,
+        **_about(axes, "filled with zeros"),
     )
 
 
@@ -57,14 +54,21 @@ def _fold(layer: Any, shape: tuple[int, ...]) -> Explanation:
             ("C", f"{rows} / ({kernel[0]} * {kernel[1]}) = {channels}"),
             *((a.name, f"{a.output_size} for places {windows_text(a, a.output_size, a.size)}") for a in axes),
         ),
-        axes=axes,
         writes=True,
         sides=("places of the columns", "output"),
-        fields=tuple((a.name, str(a.receptive_field)) for a in axes),
-        padding=(pads_text(axes), "cut off the images"),
         channels=(rows, channels, channels),
-        grouping=APART,
+        **_about(axes, "cut off the images"),
     )
+
+
+def _about(axes: Any, done_to_pads: str) -> dict[str, Any]:
+    """What is said of the axes, and of what does not mix."""
+    return {
+        "axes": axes,
+        "fields": tuple((a.name, str(a.receptive_field)) for a in axes),
+        "padding": (pads_text(axes), done_to_pads),
+        "grouping": APART,
+    }
 
 
 def _numbers(layer: Any) -> tuple[Any, Any, Any, Any]:

@@ -16,14 +16,23 @@ _ADAPTIVE = {1: functional.adaptive_avg_pool1d, 2: functional.adaptive_avg_pool2
 
 
 @dataclass(repr=False, eq=False)
-class MaxPool(Plain):
-    """The maximum of each window."""
+class _Pool(Plain):
+    """What both pools begin with."""
 
     rank: ClassVar[int]
 
     kernel_size: IntOrInts
     stride: IntOrInts | None = None
     padding: IntOrInts = 0
+
+    def parse(self) -> None:
+        self._set("stride", self.kernel_size if self.stride is None else self.stride)
+
+
+@dataclass(repr=False, eq=False)
+class MaxPool(_Pool):
+    """The maximum of each window."""
+
     dilation: IntOrInts = 1
     return_indices: bool = False
     ceil_mode: bool = False
@@ -34,7 +43,7 @@ class MaxPool(Plain):
         if self.return_indices:
             # The argument is there so that PyTorch's positional arguments mean the same here.
             raise ValueError("return_indices=True is not supported; leave it out: the gradient needs no indices")
-        self._set("stride", self.kernel_size if self.stride is None else self.stride)
+        super().parse()
 
     def compute(self, x: jax.Array) -> jax.Array:
         arguments = (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
@@ -45,21 +54,16 @@ class MaxPool(Plain):
 
 
 @dataclass(repr=False, eq=False)
-class AvgPool(Plain):
+class AvgPool(_Pool):
     """The mean of each window; in one dimension PyTorch has no `divisor_override`."""
 
-    rank: ClassVar[int]
-
-    kernel_size: IntOrInts
-    stride: IntOrInts | None = None
-    padding: IntOrInts = 0
     ceil_mode: bool = False
     count_include_pad: bool = True
     _: KW_ONLY
     data_format: str = "channels_first"
 
     def parse(self) -> None:
-        self._set("stride", self.kernel_size if self.stride is None else self.stride)
+        super().parse()
         if self.rank == 1:  # as PyTorch keeps them, in this one layer
             for name in ("kernel_size", "stride", "padding"):
                 self._set(name, per_axis(name, getattr(self, name), 1))

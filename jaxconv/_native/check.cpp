@@ -11,38 +11,13 @@ static_assert(Storage{0} == Storage::float32 && Storage{1} == Storage::bfloat16 
 static_assert(Mode{0} == Mode::zeros && Mode{1} == Mode::reflect && Mode{2} == Mode::replicate &&
               Mode{3} == Mode::circular && Mode{4} == Mode::symmetric);
 
-constexpr const char* name(Op op) {
-  switch (op) {
-    case Op::output: return "output";
-    case Op::input: return "input";
-    case Op::weight: return "weight";
-  }
-  return nullptr;
-}
+constexpr const char* kOps[] = {"output", "input", "weight"};
+constexpr const char* kStorages[] = {"float32", "bfloat16", "float16"};
+constexpr const char* kModes[] = {"zeros", "reflect", "replicate", "circular", "symmetric"};
 
-constexpr const char* name(Storage storage) {
-  switch (storage) {
-    case Storage::float32: return "float32";
-    case Storage::bfloat16: return "bfloat16";
-    case Storage::float16: return "float16";
-  }
-  return nullptr;
-}
-
-constexpr const char* name(Mode mode) {
-  switch (mode) {
-    case Mode::zeros: return "zeros";
-    case Mode::reflect: return "reflect";
-    case Mode::replicate: return "replicate";
-    case Mode::circular: return "circular";
-    case Mode::symmetric: return "symmetric";
-  }
-  return nullptr;
-}
-
-template <class Enum>
-const char* name_of(int64_t i) {
-  return i < 0 || i > INT32_MAX ? nullptr : name(static_cast<Enum>(i));
+template <size_t N>
+const char* entry(const char* const (&names)[N], int64_t i) {
+  return i < 0 || i >= static_cast<int64_t>(N) ? nullptr : names[i];
 }
 
 // Positions along an axis, and channels: a product of two such numbers fits into 64 bits, which the kernels count with.
@@ -252,8 +227,8 @@ std::string parse(int64_t op, int64_t rank, const int64_t* numbers, int64_t coun
   return parse(static_cast<Op>(op), r, problem, work);
 }
 
-const char* op_name(int64_t i) { return name_of<Op>(i); }
-const char* storage_name(int64_t i) { return name_of<Storage>(i); }
-const char* mode_name(int64_t i) { return name_of<Mode>(i); }
+const char* op_name(int64_t i) { return entry(kOps, i); }
+const char* storage_name(int64_t i) { return entry(kStorages, i); }
+const char* mode_name(int64_t i) { return entry(kModes, i); }
 
 }  // namespace jaxconv

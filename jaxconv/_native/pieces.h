@@ -26,12 +26,13 @@ struct Piece {
 // All pieces of a pass over a batch, numbered: shares of the channels are innermost, then columns, rows and planes,
 // then groups and images.
 struct Pieces {
-  int64_t images = 1, groups = 1, shares = 1;
+  int64_t images, groups = 1, shares = 1;
   int64_t count[3];   // positions of the target
   int64_t each[3];    // ... in a box
   int64_t number[3];  // boxes
 
-  Pieces(const Pass& pass, int64_t planes, int64_t rows, int64_t columns) : each{planes, rows, columns} {
+  Pieces(int64_t batch, const Pass& pass, int64_t planes, int64_t rows, int64_t columns)
+      : images(batch), each{planes, rows, columns} {
     for (int a = 0; a < 3; ++a) count[a] = pass.axis[a].count, number[a] = ceil_div(count[a], each[a]);
   }
 
@@ -64,7 +65,7 @@ int64_t fewest_parts(const Axis& axis, int64_t capacity) {
 
 // Boxes of one plane whose strips have at most `bytes` bytes, if windows span few positions; `floats` is what one
 // position of a strip holds. There are at least `wanted` boxes in a plane where it has so many rows.
-Pieces cut(const Pass& pass, int64_t floats, int64_t bytes, int64_t wanted) {
+Pieces cut(int64_t batch, const Pass& pass, int64_t floats, int64_t bytes, int64_t wanted) {
   const Axis &depth = pass.axis[0], &height = pass.axis[1], &width = pass.axis[2];
   const int64_t position = max(floats * static_cast<int64_t>(sizeof(float)) * depth.taps, 1);
   const int64_t cuts = min(ceil_div(wanted, height.count), max(width.count / kPiecePositions, 1));
@@ -73,12 +74,12 @@ Pieces cut(const Pass& pass, int64_t floats, int64_t bytes, int64_t wanted) {
   const int64_t bands = min(height.count, ceil_div(wanted, ceil_div(width.count, columns)));
   const int64_t rows =
       ceil_div(height.count, max(bands, fewest_parts(height, bytes / max(position * width.span(columns), 1))));
-  return Pieces(pass, 1, rows, columns);
+  return Pieces(batch, pass, 1, rows, columns);
 }
 
 // Whole images: different positions of a pass that adds to its target may be the same there.
-Pieces whole_images(const Pass& pass) {
-  return Pieces(pass, pass.axis[0].count, pass.axis[1].count, pass.axis[2].count);
+Pieces whole_images(int64_t batch, const Pass& pass) {
+  return Pieces(batch, pass, pass.axis[0].count, pass.axis[1].count, pass.axis[2].count);
 }
 
 }  // namespace

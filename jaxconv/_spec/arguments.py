@@ -17,7 +17,7 @@ LARGEST = 2**63 - 1
 
 
 def remembered(parse: Callable[[int, Any, Any], Any]) -> Callable[[int, Any, Any], Any]:
-    """`parse` of (rank, the shapes of the arrays, the checked arguments), with its results remembered.
+    """`parse` of (rank, the shapes of the arrays, the arguments), which it gets `checked`; its results are remembered.
 
     Symbolic sizes are left out: they cannot be compared with those of another program, as looking one up would.
     """
@@ -25,7 +25,7 @@ def remembered(parse: Callable[[int, Any, Any], Any]) -> Callable[[int, Any, Any
 
     @functools.wraps(parse)
     def call(rank: int, shapes: Any, arguments: Any):
-        return (cached if is_static(*shapes) else parse)(rank, shapes, arguments)
+        return (cached if is_static(*shapes) else parse)(rank, shapes, arguments.checked(rank))
 
     return call
 

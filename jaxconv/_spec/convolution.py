@@ -182,6 +182,7 @@ class TransposedArguments(NamedTuple):
         )
 
 
+@remembered
 def parse_conv(rank: int, shapes: Shapes, arguments: Arguments) -> ConvSpec:
     """What a call of conv{rank}d asks for.
 
@@ -189,11 +190,6 @@ def parse_conv(rank: int, shapes: Shapes, arguments: Arguments) -> ConvSpec:
         TypeError: an argument of a wrong kind.
         ValueError: an invalid argument or shape; the message names it, its value and a fix.
     """
-    return _conv_spec(rank, shapes, arguments.checked(rank))
-
-
-@remembered
-def _conv_spec(rank: int, shapes: Shapes, arguments: Arguments) -> ConvSpec:
     input_shape, weight_shape, bias_shape = shapes
     strides, padding, dilations, groups, mode, data_format = arguments
     channels, size = split_shape("input", input_shape, rank, data_format)
@@ -252,18 +248,9 @@ def check_grad_output(spec: ConvSpec, x_shape, w_shape, y_shape) -> None:
         )
 
 
-def parse_conv_transpose(rank: int, shapes: Shapes, arguments: TransposedArguments) -> TransposedSpec:
-    """What a call of conv_transpose{rank}d asks for.
-
-    Raises:
-        TypeError: an argument of a wrong kind.
-        ValueError: an invalid argument or shape; the message names it, its value and a fix.
-    """
-    return _transposed_spec(rank, shapes, arguments.checked(rank))
-
-
 @remembered
-def _transposed_spec(rank: int, shapes: Shapes, arguments: TransposedArguments) -> TransposedSpec:
+def parse_conv_transpose(rank: int, shapes: Shapes, arguments: TransposedArguments) -> TransposedSpec:
+    """What a call of conv_transpose{rank}d asks for; errors as of `parse_conv`."""
     input_shape, weight_shape, bias_shape = shapes
     strides, padding, output_padding, groups, dilations, output_size, mode, data_format = arguments
     channels, size = split_shape("input", input_shape, rank, data_format)

@@ -98,7 +98,7 @@ def parse_pool(rank: int, input_shape: tuple[Size, ...], arguments: Arguments) -
         TypeError: an argument of a wrong kind.
         ValueError: an invalid argument or shape; the message names it, its value and a fix.
     """
-    return _pool_spec(rank, (input_shape,), arguments.checked(rank))
+    return _pool_spec(rank, (input_shape,), arguments)
 
 
 @remembered

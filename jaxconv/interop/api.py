@@ -27,7 +27,8 @@ def state_dict(module: nnx.Module, *, flattened: Mapping[str, Sequence[int]] | N
     """The parameters and buffers of an NNX module, named and laid out as `torch.nn.Module.state_dict` has them.
 
     The levels of `nnx.Sequential` and `nnx.List` read as PyTorch's do (`features.0.weight`). Layers of `jaxconv.nnx`
-    go out as they are. These layers of Flax are converted, and whatever else is a variable goes out by its own name:
+    go out as they are. These layers of Flax are converted, and whatever else is a variable or an array goes out by its
+    own name:
 
     - `Linear`, `LinearGeneral` without batch axes, `Conv`, `Embed`, `PReLU`;
     - `BatchNorm`, `LayerNorm`, `GroupNorm`, `InstanceNorm`, `RMSNorm`;

@@ -213,10 +213,10 @@ bool dense_pass(const PassArgs<T>& args) {
   const bool streaming = !args.accumulate && target_in_place && blocks.source_blocks == 1 &&
                          uses_streaming_stores(target, plan.problem.batch, blocks.target);
   const int64_t wanted = kPiecesPerThread * args.threads->threads, images = plan.problem.batch * plan.problem.groups;
-  Pieces pieces = args.accumulate ? whole_images(pass)
-                                  : cut(pass, source_in_place ? kTargetChannels : blocks.max_sources(), kStripBytes,
-                                        ceil_div(wanted, images * depth.count));
-  pieces.images = plan.problem.batch;
+  Pieces pieces = args.accumulate
+                      ? whole_images(plan.problem.batch, pass)
+                      : cut(plan.problem.batch, pass, source_in_place ? kTargetChannels : blocks.max_sources(),
+                            kStripBytes, ceil_div(wanted, images * depth.count));
   pieces.groups = plan.problem.groups;
   // Where images are few and small, the channels of the target are shared out too.
   pieces.shares = min(blocks.target_blocks, ceil_div(wanted, pieces.size()));
@@ -285,8 +285,8 @@ bool dense_weight(const WeightArgs<T>& args) {
   // What one tap reads is read from memory, where a copy would only delay it; if all pixels are one row, the piece that
   // follows is asked for in the meantime.
   const bool x_in_place = blocks.taps == 1 && reads_in_place(args.x, pass), ahead = x_in_place && height.count == 1;
-  Pieces pieces = cut(pass, min(blocks.source, kGradientChannels), ahead ? kAheadBytes : kStripBytes, 1);
-  pieces.images = plan.problem.batch;
+  Pieces pieces =
+      cut(plan.problem.batch, pass, min(blocks.source, kGradientChannels), ahead ? kAheadBytes : kStripBytes, 1);
 
   sum_blocks(
       args, blocks, args.dense_sums, pieces,

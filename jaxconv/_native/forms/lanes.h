@@ -187,10 +187,9 @@ bool lanes_pass(const PassArgs<T>& args) {
       as_float(target.data) != nullptr && target.channel == 1 && width.writes_in_order() && !args.accumulate;
   const bool streaming = in_place && uses_streaming_stores(target, plan.problem.batch, groups.lanes);
   const int64_t images = plan.problem.batch * depth.count * shares;
-  Pieces pieces = args.accumulate ? whole_images(pass)
-                                  : cut(pass, each * groups.source, kStripBytes,
+  Pieces pieces = args.accumulate ? whole_images(plan.problem.batch, pass)
+                                  : cut(plan.problem.batch, pass, each * groups.source, kStripBytes,
                                         ceil_div(kPiecesPerThread * args.threads->threads, images));
-  pieces.images = plan.problem.batch;
   pieces.shares = shares;
 
   parallel(args.threads, pieces.size(), [&](int64_t job) {
@@ -256,8 +255,7 @@ bool lanes_weight(const WeightArgs<T>& args) {
   const Axis &height = pass.axis[1], &width = pass.axis[2];
   const int64_t all = groups.source * taps_of(plan.problem), slot_floats = groups.padded_lanes() * all;
   const int64_t each = lanes_per_piece(plan.problem, groups), shares = ceil_div(groups.lanes, each);
-  Pieces pieces = cut(pass, each * groups.source, kStripBytes, 1);
-  pieces.images = plan.problem.batch;
+  Pieces pieces = cut(plan.problem.batch, pass, each * groups.source, kStripBytes, 1);
 
   parallel(args.threads, shares * plan.slots, [&](int64_t job) {
     Workspace& space = workspace();

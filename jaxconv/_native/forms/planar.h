@@ -183,10 +183,9 @@ bool planar_pass(const PassArgs<T>& args) {
   const Axis &depth = pass.axis[0], &height = pass.axis[1], &width = pass.axis[2];
   if (pass.empty()) return true;
   const int64_t images = plan.problem.batch * plan.problem.groups * depth.count;
-  Pieces pieces = args.accumulate
-                      ? whole_images(pass)
-                      : cut(pass, plan.source, kStripBytes, ceil_div(kPiecesPerThread * args.threads->threads, images));
-  pieces.images = plan.problem.batch;
+  Pieces pieces = args.accumulate ? whole_images(plan.problem.batch, pass)
+                                  : cut(plan.problem.batch, pass, plan.source, kStripBytes,
+                                        ceil_div(kPiecesPerThread * args.threads->threads, images));
   pieces.groups = plan.problem.groups;
   const bool in_order = width.writes_in_order();
   const bool in_place = as_float(target.data) != nullptr && target.axis[2] == 1 && width.target_step == 1 && in_order &&

@@ -165,7 +165,7 @@ Pieces cut_tiles(const Problem& p, const Pass& pass, int64_t floats, int64_t wan
   const int64_t wide = ceil_div(columns, ceil_div(columns, blocks));
   const int64_t bands = ceil_div(rows, max(blocks / wide, 1));
   const int64_t high = ceil_div(rows, max(bands, min(rows, ceil_div(wanted, ceil_div(columns, wide)))));
-  return Pieces(pass, 1, high * sizes[0], wide * sizes[1]);
+  return Pieces(p.batch, pass, 1, high * sizes[0], wide * sizes[1]);
 }
 
 // The tiles of a piece. Where its last block is not full, tiles with one result in it are moved back by d, and the
@@ -259,7 +259,6 @@ bool winograd_pass(const PassArgs<T>& args) {
   const Blocks& blocks = plan.winograd;
   const int64_t wanted = kPiecesPerThread * args.threads->threads, images = p.groups * p.batch * depth.count;
   Pieces pieces = cut_tiles(p, pass, kProducts * blocks.source, ceil_div(wanted, images));
-  pieces.images = p.batch;
   pieces.groups = p.groups;
   pieces.shares = min(blocks.target_blocks, ceil_div(wanted, pieces.size()));
   const bool in_place = as_float(target.data) != nullptr && target.channel == 1;
@@ -369,7 +368,6 @@ bool winograd_weight(const WeightArgs<T>& args) {
   const Pass& pass = args.pass;
   const Blocks& blocks = plan.winograd;
   Pieces pieces = cut_tiles(p, pass, kProducts * (min(blocks.source, kGradientChannels) + kTargetChannels), 1);
-  pieces.images = p.batch;
 
   sum_blocks(
       args, blocks, args.form_sums, pieces,
