@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import logging
 import os
@@ -23,6 +22,7 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 
 from examples.trainer.config import Config, RunError
 from examples.trainer.data import Digits
+from examples.trainer.download import sha256
 from examples.trainer.model import Params, create
 from examples.trainer.step import named
 
@@ -179,9 +179,7 @@ def _write_checksums(folder: Path, steps: Sequence[int]) -> None:
     known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     found = {str(step): known.get(str(step)) or _checksums(folder / str(step)) for step in steps}
     if found != known:
-        temporary = file.with_suffix(".tmp")
-        temporary.write_text(json.dumps(found), encoding="utf-8")
-        temporary.replace(file)  # a kill leaves the old file or the new one
+        _exchange(file, json.dumps(found))
 
 
 def _check_checksums(folder: Path) -> None:
@@ -204,12 +202,7 @@ def _check_checksums(folder: Path) -> None:
 
 
 def _checksums(folder: Path) -> dict[str, str]:
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with path.open("rb") as file:
-                found[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def identity(config: Config, digits: Digits, params: Params) -> dict[str, Any]:
@@ -248,12 +241,17 @@ def kept_records(out: Path, step: int) -> list[dict]:
             kept += line
             records.append(record)
         if jax.process_index() == 0:
-            temporary = file.with_suffix(".tmp")
-            temporary.write_text(kept, encoding="utf-8")
-            temporary.replace(file)  # a kill leaves the old file or the new one
+            _exchange(file, kept)
     except OSError as error:
         raise RunError(f"cannot go on with {file}: {error.strerror}") from error
     return records
+
+
+def _exchange(file: Path, text: str) -> None:
+    """Writes `text` into `file`; a kill leaves the old file or the new one."""
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(file)
 
 
 def _shapes(params: Params) -> dict[str, list[int]]:

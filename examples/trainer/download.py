@@ -104,7 +104,7 @@ def _missing(source: Source, folder: Path) -> list[File]:
         path = folder / file.name
         if not path.exists():
             missing.append(file)
-        elif _sha256(path) != file.sha256:
+        elif sha256(path) != file.sha256:
             raise RunError(f"{path} is not the public file, whose SHA-256 is {file.sha256}: move it away or delete it")
     return missing
 
@@ -160,7 +160,7 @@ def _fetch_from(url: str, file: File, part: Path, show: Callable[[int], None]) -
             problem = _append(out, url, file.size, show)
         if out.tell() < file.size:
             return problem
-    if _sha256(part) == file.sha256:
+    if sha256(part) == file.sha256:
         return ""
     part.unlink()  # there is no telling which bytes are wrong
     return "sends another content than the public file's"
@@ -214,6 +214,7 @@ def _reason(error: OSError | http.client.HTTPException) -> str:
     return f"does not answer: {text}"
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """The checksum of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,6 +4,7 @@ from typing import Any
 
 from jaxconv._explain.common import each_channel_apart, filling_text, make_axes, pads_text, plain, plus
 from jaxconv._explain.explanation import Explanation
+from jaxconv._spec.padding import padded_size
 from jaxconv._spec.shapes import split_shape
 
 
@@ -13,7 +14,7 @@ def explain_pad(layer: Any, shape: tuple[int, ...]) -> Explanation:
     said = plain(layer, shape, rank, f"{rank}-D padding")
     _, size = split_shape("input", shape, rank, layer.data_format)
     pads = list(zip(layer.padding[::2], layer.padding[1::2], strict=True))[::-1]  # kept with the last axis first
-    padded = [n + low + high for n, (low, high) in zip(size, pads, strict=True)]
+    padded = padded_size(size, pads)
     ones = (1,) * rank
     axes = make_axes(rank, size, padded, ones, ones, ones, pads, ones)
     filled = f"{layer.value:g}" if layer.mode == "constant" else layer.mode

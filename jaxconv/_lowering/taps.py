@@ -30,7 +30,8 @@ from jaxconv._lowering import padding
 from jaxconv._lowering.common import add_bias, exchange_channels, sum_to_bias
 from jaxconv._lowering.family import Problem
 from jaxconv._spec.convolution import ConvSpec
-from jaxconv._spec.shapes import extent, is_static, span
+from jaxconv._spec.padding import padded_size
+from jaxconv._spec.shapes import extent, is_static, span, windows
 
 # Up to this many multiply-adds are written out one by one: compilation takes about 2 ms for each.
 _UNROLLED = 64
@@ -77,7 +78,7 @@ def input(problem: Problem, w: jax.Array, y: jax.Array) -> jax.Array:
     w, y = _widened(problem, w, y)
     y = _channels_last(y, spec)
     widths = _widths(spec)
-    padded = [n + low + high for n, (low, high) in zip(spec.size_of(x_shape), spec.pads, strict=True)]
+    padded = padded_size(spec.size_of(x_shape), spec.pads)
     x = _phases(y, exchange_channels(w, spec.groups), spec, padded, problem.precision)
     shape = (x_shape[0], *spec.size_of(x_shape), x_shape[spec.channel_axis])
     return _like_images(padding.pad_transpose(x, widths, spec.padding_mode, shape), spec)
@@ -310,7 +311,7 @@ def _padded(x: jax.Array, spec: ConvSpec) -> jax.Array:
 
 def _positions(size, kernel, strides, dilations) -> tuple[int, ...]:
     """The output's size, of an image that is padded already."""
-    return tuple((n - span(k, d)) // s + 1 for n, k, s, d in zip(size, kernel, strides, dilations, strict=True))
+    return tuple(windows(n - span(k, d), s) for n, k, s, d in zip(size, kernel, strides, dilations, strict=True))
 
 
 def _read(x: jax.Array, offsets: Sequence[int], out: Sequence[int], strides: Sequence[int]) -> jax.Array:

@@ -19,6 +19,7 @@ from jaxconv._lowering import padding
 from jaxconv._lowering.common import add_bias, exchange_channels, sum_to_bias
 from jaxconv._lowering.family import Problem
 from jaxconv._spec.convolution import ConvSpec
+from jaxconv._spec.padding import padded_size
 from jaxconv._spec.shapes import extent, is_static, span
 
 # With `algorithm="xla"` a program holds `lax` operations alone, for tools that read programs.
@@ -132,7 +133,7 @@ def _accumulation(problem: Problem, array: jax.Array) -> dict[str, Any]:
 
 def padded_shape(x_shape: Sequence[int], spec: ConvSpec) -> tuple[int, ...]:
     """The shape of the padded images."""
-    return tuple(n + low + high for n, (low, high) in zip(x_shape, _widths(spec), strict=True))
+    return padded_size(x_shape, _widths(spec))
 
 
 def _pad_image(x: jax.Array, spec: ConvSpec, kernel: Sequence[int]) -> tuple[jax.Array, Sequence[tuple[int, int]]]:

@@ -12,6 +12,7 @@ from jaxconv._lowering import padding
 from jaxconv._ops.meshes import divided
 from jaxconv._spec.arguments import IntOrInts
 from jaxconv._spec.convolution import ConvSpec
+from jaxconv._spec.padding import padded_size
 from jaxconv._spec.patches import parse_fold, parse_unfold
 from jaxconv._spec.shapes import is_static
 
@@ -119,7 +120,7 @@ def _fold(columns, spec: ConvSpec, size, kernel):
     n = columns.shape[0]
     channels = columns.shape[1] // (kernel[0] * kernel[1])
     out = spec.output_size(size, kernel)
-    padded = [m + low + high for m, (low, high) in zip(size, spec.pads, strict=True)]
+    padded = padded_size(size, spec.pads)
     x = columns.reshape(n, channels, *kernel, *out)
     x = _add_taps(x, 3, 5, padded[1], spec, 1)
     x = _add_taps(x, 2, 3, padded[0], spec, 0)

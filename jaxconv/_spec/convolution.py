@@ -12,6 +12,7 @@ from jaxconv._spec.padding import (
     Pads,
     check_pads,
     check_same,
+    padded_size,
     parse_padding,
     parse_transposed_padding,
     resolve_pads,
@@ -209,7 +210,7 @@ def parse_conv(rank: int, shapes: Shapes, arguments: Arguments) -> ConvSpec:
     check_fit(spec, size, kernel)
     batch = input_shape[: -rank - 1]
     check_countable("input", input_shape, "use a smaller one")
-    check_countable("the padded input", image_shape(batch, channels, padded(size, spec.pads), data_format), LESS)
+    check_countable("the padded input", image_shape(batch, channels, padded_size(size, spec.pads), data_format), LESS)
     outputs = image_shape(batch, out_channels, spec.output_size(size, kernel), data_format)
     check_countable("the result", outputs, LESS)
     return spec
@@ -217,11 +218,6 @@ def parse_conv(rank: int, shapes: Shapes, arguments: Arguments) -> ConvSpec:
 
 # What to do where an array is too large to be counted.
 LESS = "use less padding"
-
-
-def padded(size: Sequence[Size], pads: Pads) -> tuple[Size, ...]:
-    """Spatial size of an image with its padding."""
-    return tuple(n + low + high for n, (low, high) in zip(size, pads, strict=True))
 
 
 def multiply_accumulates(weight_shape: Sequence[int], size: Sequence[Size]) -> Size:

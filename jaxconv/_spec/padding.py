@@ -122,6 +122,11 @@ def resolve_pads(padding: str | tuple[int, ...] | Pads, kernel: Sequence[int], d
     return tuple((p, p) if isinstance(p, int) else p for p in padding)
 
 
+def padded_size(size: Sequence[Size], pads: Sequence[tuple[int, int]]) -> tuple[Size, ...]:
+    """The sizes of an image along its axes with (low, high) more positions along each."""
+    return tuple(n + low + high for n, (low, high) in zip(size, pads, strict=True))
+
+
 def check_pads(mode: str, pads: Pads, size: Sequence[Size] | None = None, name: str = "padding_mode") -> None:
     """Refuses amounts of padding that the mode, or the image where its size is given, cannot supply."""
     if mode == "zeros":

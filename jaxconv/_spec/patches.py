@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 
 from jaxconv._spec.arguments import parse_shape, per_axis
-from jaxconv._spec.convolution import LESS, ConvSpec, check_fit, padded
+from jaxconv._spec.convolution import LESS, ConvSpec, check_fit
+from jaxconv._spec.padding import padded_size
 from jaxconv._spec.shapes import Size, check_countable, is_symbolic, split_shape
 
 
@@ -16,7 +17,7 @@ def parse_unfold(shape, dtype, kernel_size, dilation, padding, stride) -> tuple[
         raise ValueError(f"input must have channels, got shape {tuple(shape)}; only the batch may have size 0")
     check_fit(spec, size, kernel)
     taken = (*shape[:-2], *kernel, *spec.output_size(size, kernel))
-    for what, sizes in (("the result", taken), ("the padded input", (*shape[:-2], *padded(size, spec.pads)))):
+    for what, sizes in (("the result", taken), ("the padded input", (*shape[:-2], *padded_size(size, spec.pads)))):
         check_countable(what, sizes, LESS)
     return spec, kernel
 
@@ -30,7 +31,7 @@ def parse_fold(shape, dtype, output_size, kernel_size, dilation, padding, stride
     else:
         size = per_axis("output_size", output_size, 2, 1, one_for_all=False)
     check_fit(spec, size, kernel)
-    check_countable("the result with what is cut off it", (*shape[:-1], *padded(size, spec.pads)), LESS)
+    check_countable("the result with what is cut off it", (*shape[:-1], *padded_size(size, spec.pads)), LESS)
     rows, columns = spec.output_size(size, kernel)
     if len(shape) not in (2, 3) or shape[-2] == 0 or shape[-2] % math.prod(kernel) or shape[-1] != rows * columns:
         raise ValueError(

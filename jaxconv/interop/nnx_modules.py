@@ -68,7 +68,6 @@ def _layer(module: Any, path: str, images: Flattened) -> tuple[Iterator[Entry], 
             # Its list of layers is a level of its own here, and not in PyTorch.
             below = [("" if n == "layers" else n, v) for n, v in below]
         return unconverted(path, places), below
-    own = vars(module)
     for part in kind.parts:
         places |= {f"{part}.{n}": place for n, place in _places(getattr(module, part)).items()}
     slots = kind.slots(Layer(path, shapes_of(places), images, module, suffix))
