@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from layer_cases import convolutions, images, linen_variables, make, make_linen, parameters
+from layer_cases import apply_linen, convolutions, images, linen_variables, make, make_linen, variables
 
 import jaxconv.linen
 import jaxconv.nnx
@@ -31,12 +31,12 @@ def test_parameters_have_pytorchs_names_and_shapes(layer):
 @convolutions
 def test_gradients_reach_the_parameters(layer):
     module, x = make(layer), images(layer)
-    weight, bias = parameters(module)
+    given = variables(module)
     gradients = nnx.grad(lambda m: (m(x) ** 2).sum())(module)
-    expected = jax.grad(lambda w: (layer.function(x, w, bias) ** 2).sum())(weight)
-    np.testing.assert_allclose(gradients["weight"][...], expected, rtol=1e-5, atol=1e-5)
-    if bias is not None:
-        y = layer.function(x, weight, bias)
+    expected = jax.grad(lambda v: (layer.function(x, v) ** 2).sum())(given)
+    np.testing.assert_allclose(gradients["weight"][...], expected["weight"], rtol=1e-5, atol=1e-5)
+    if "bias" in given:
+        y = layer.function(x, given)
         np.testing.assert_allclose(gradients["bias"][...], 2 * y.sum((0, *range(2, y.ndim))), rtol=1e-4, atol=1e-4)
 
 
@@ -55,7 +55,7 @@ def test_tabulate_lists_the_parameters(layer):
     text = nnx.tabulate(module, x, console_kwargs={"width": 200, "force_terminal": False})
     for name in set(vars(type(module))) - own:
         delattr(type(module), name)  # Flax leaves inherited methods in the class, which `nnx.capture` would wrap
-    count = sum(p.size for p in parameters(module) if p is not None)
+    count = sum(p.size for p in variables(module).values())
     assert layer.name in text
     assert f"{count}" in text.replace(",", "")
     assert "weight: float32" in text
@@ -122,8 +122,8 @@ def test_dtype_and_param_dtype_mean_what_flax_means(layer):
     y = module(x)
     assert y.dtype == jnp.bfloat16
     # In the given dtype whatever the input's: the numbers are those of converted arguments.
-    weight, bias = (None if p is None else p.astype(jnp.bfloat16) for p in parameters(module))
-    np.testing.assert_array_equal(y, layer.function(x.astype(jnp.bfloat16), weight, bias))
+    half = {name: p.astype(jnp.bfloat16) for name, p in variables(module).items()}
+    np.testing.assert_array_equal(y, layer.function(x.astype(jnp.bfloat16), half))
 
     half = make(layer, param_dtype=jnp.bfloat16)
     assert half.weight[...].dtype == jnp.bfloat16
@@ -131,7 +131,7 @@ def test_dtype_and_param_dtype_mean_what_flax_means(layer):
     assert half(x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
     assert make(layer)(jnp.ones(layer.shape, jnp.uint8)).dtype == jnp.float32
     assert make(layer, dtype=jnp.bfloat16, preferred_element_type=jnp.float32)(x).dtype == jnp.float32
-    assert make_linen(layer, dtype=jnp.bfloat16).apply(linen_variables(module), x).dtype == jnp.bfloat16
+    assert apply_linen(layer, linen_variables(module), x, dtype=jnp.bfloat16).dtype == jnp.bfloat16
 
 
 @convolutions

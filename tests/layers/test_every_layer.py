@@ -8,7 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from layer_cases import HAVE_PARAMETERS, LAYERS, all_layers, images, linen_variables, make, make_linen, parameters
+from layer_cases import (
+    CHANGED,
+    LAYERS,
+    all_layers,
+    apply_linen,
+    images,
+    linen_variables,
+    make,
+    make_linen,
+    takes_rngs,
+    variables,
+)
 
 import jaxconv.linen
 import jaxconv.nnx
@@ -26,13 +37,13 @@ def test_the_table_holds_every_layer():
 @all_layers
 def test_both_shells_compute_what_the_function_does(layer):
     module, x = make(layer), images(layer)
-    weight, bias = parameters(module)
-    expected = layer.function(x, weight, bias)
+    in_linen = linen_variables(module)
+    expected = layer.function(x, variables(module))
     np.testing.assert_array_equal(module(x), expected)
 
-    np.testing.assert_array_equal(make_linen(layer).apply(linen_variables(module), x), expected)
+    np.testing.assert_array_equal(apply_linen(layer, in_linen, x), expected)
     # An input without a batch, and what jit makes of the layer.
-    if layer.name != "Flatten":
+    if layer.unbatched:
         np.testing.assert_allclose(module(x[0]), expected[0], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(nnx.jit(lambda m, x: m(x))(module, x), expected, rtol=1e-5, atol=1e-5)
 
@@ -49,13 +60,13 @@ def test_split_and_merge_give_the_same_layer(layer):
 
 @all_layers
 def test_channels_last_is_channels_first_with_its_axes_moved(layer):
-    if layer.name in ("Unfold", "Fold", "Flatten"):
+    if not layer.formats:
         pytest.skip("PyTorch defines it on axes, not on images")
     x = images(layer)
     first, last = make(layer), make(layer, data_format="channels_last")
     y = last(jnp.moveaxis(x, 1, -1))
     np.testing.assert_allclose(jnp.moveaxis(y, -1, 1), first(x), rtol=1e-5, atol=1e-5)
-    y = make_linen(layer, data_format="channels_last").apply(linen_variables(last), jnp.moveaxis(x, 1, -1))
+    y = apply_linen(layer, linen_variables(last), jnp.moveaxis(x, 1, -1), data_format="channels_last")
     np.testing.assert_allclose(jnp.moveaxis(y, -1, 1), first(x), rtol=1e-5, atol=1e-5)
     assert "data_format=channels_last" in repr(last)
 
@@ -63,7 +74,7 @@ def test_channels_last_is_channels_first_with_its_axes_moved(layer):
 @all_layers
 def test_a_vmap_over_copies_of_a_layer_is_each_copy_alone(layer):
     x = images(layer)
-    if layer.name not in HAVE_PARAMETERS:
+    if not takes_rngs(layer):
         y = nnx.vmap(lambda m, x: m(x), in_axes=(None, 0))(make(layer), jnp.stack([x, -x]))
         np.testing.assert_allclose(y, jnp.stack([make(layer)(x), make(layer)(-x)]), rtol=1e-5, atol=1e-5)
         return
@@ -78,13 +89,14 @@ def test_a_vmap_over_copies_of_a_layer_is_each_copy_alone(layer):
 @all_layers
 def test_the_layers_say_what_pytorchs_say(layer):
     torch = pytest.importorskip("torch")
-    theirs = getattr(torch.nn, layer.name)(*layer.args, **layer.kwargs) if layer.name != "ConvTranspose1d" else None
-    theirs = theirs or torch.nn.ConvTranspose1d(*layer.args, **layer.kwargs)
+    theirs = getattr(torch.nn, layer.name)(*layer.args, **layer.kwargs)
     assert repr(make(layer)) == str(make(layer)) == repr(theirs)
     assert repr(make_linen(layer)) == repr(theirs)
     for name in ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups",
                  "output_padding", "padding_mode", "ceil_mode", "count_include_pad", "divisor_override", "value",
-                 "output_size", "start_dim", "end_dim"):  # fmt: skip
+                 "output_size", "start_dim", "end_dim", "num_features", "eps", "momentum", "affine",
+                 "track_running_stats", "num_groups", "num_channels", "normalized_shape", "elementwise_affine", "size",
+                 "alpha", "beta", "k"):  # fmt: skip
         if hasattr(theirs, name):
             assert getattr(make(layer), name) == getattr(theirs, name), name
             assert getattr(make_linen(layer), name) == getattr(theirs, name), name
@@ -120,8 +132,8 @@ def test_flax_captures_what_each_layer_gives(layer):
     assert not hasattr(type(model.layers[0]).__call__, "_does_capturing")  # and leaves no trace
 
     linen = nn.Sequential([make_linen(layer)])
-    variables = {"params": {"layers_0": linen_variables(model.layers[0]).get("params", {})}}
-    y, state = linen.apply(variables, x, capture_intermediates=True)
+    given = {name: {"layers_0": state} for name, state in linen_variables(model.layers[0]).items()}
+    y, state = linen.apply(given, x, capture_intermediates=True, mutable=["intermediates", *CHANGED])
     (output,) = state["intermediates"]["layers_0"]["__call__"]
     np.testing.assert_array_equal(output, y)
 

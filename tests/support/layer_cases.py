@@ -1,7 +1,11 @@
-"""The table of layers: one case of each in both shells, and how to make it, its input and its parameters."""
+"""The table of layers: one case of each in both shells, and how to make it, its input and its variables."""
 
+import inspect
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -23,7 +27,10 @@ class Layer(NamedTuple):
     args: tuple
     kwargs: dict[str, Any]
     shape: tuple[int, ...]  # of the input, batched, channels first
-    function: Any  # (x, weight, bias) -> y, by the functional core alone
+    function: Any  # (x, variables by their names) -> y, by the functional core alone
+    in_linen: Mapping[str, Any] = MappingProxyType({})  # fields that it has in Linen alone: whether it is in training
+    formats: bool = True  # whether it is one of images, with their channels first or last
+    unbatched: bool = True  # whether it takes one image without an axis for the batch
 
     def __str__(self):
         return f"{self.name}{self.args}"
@@ -38,14 +45,14 @@ def _layers():
             (4, 6, 3, 2, 1, 1, 2),
             {"padding_mode": "reflect"},
             (2, 4, *size),
-            lambda x, w, b, f=conv, o=options: f(x, w, b, **o, padding_mode="reflect"),
+            lambda x, v, f=conv, o=options: f(x, v["weight"], v["bias"], **o, padding_mode="reflect"),
         )
         yield Layer(
             f"ConvTranspose{rank}d",
             (4, 6, 3, 2, 1, 1, 2),
             {"bias": False},
             (2, 4, *size),
-            lambda x, w, b, f=transposed, o=options: f(x, w, b, **o, output_padding=1),
+            lambda x, v, f=transposed, o=options: f(x, v["weight"], **o, output_padding=1),
         )
         amounts = (1, 2, 0, 3, 2, 1)[: 2 * rank]
         for prefix, mode in PAD_MODES.items():
@@ -54,14 +61,14 @@ def _layers():
                 (amounts,),
                 {},
                 (2, 4, *size),
-                lambda x, w, b, a=amounts, m=mode: functional.pad(x, a, m),
+                lambda x, v, a=amounts, m=mode: functional.pad(x, a, m),
             )
         yield Layer(
             f"ConstantPad{rank}d",
             (amounts, 3.5),
             {},
             (2, 4, *size),
-            lambda x, w, b, a=amounts: functional.pad(x, a, "constant", 3.5),
+            lambda x, v, a=amounts: functional.pad(x, a, "constant", 3.5),
         )
         for kind, keywords in (
             ("Max", {"stride": 2, "padding": 1, "ceil_mode": True}),
@@ -73,32 +80,42 @@ def _layers():
                 (3,),
                 keywords,
                 (2, 4, *size),
-                lambda x, w, b, f=pool, k=keywords: f(x, 3, **k),
+                lambda x, v, f=pool, k=keywords: f(x, 3, **k),
             )
         adaptive = getattr(functional, f"adaptive_avg_pool{rank}d")
-        yield Layer(f"AdaptiveAvgPool{rank}d", (4,), {}, (2, 4, *size), lambda x, w, b, f=adaptive: f(x, 4))
+        yield Layer(f"AdaptiveAvgPool{rank}d", (4,), {}, (2, 4, *size), lambda x, v, f=adaptive: f(x, 4))
+    axes = {"formats": False}  # PyTorch defines them on axes, not on images
     yield Layer(
-        "Unfold", ((2, 3), 1, (1, 0), 2), {}, (2, 4, 7, 9), lambda x, w, b: functional.unfold(x, (2, 3), 1, (1, 0), 2)
+        "Unfold",
+        ((2, 3), 1, (1, 0), 2),
+        {},
+        (2, 4, 7, 9),
+        lambda x, v: functional.unfold(x, (2, 3), 1, (1, 0), 2),
+        **axes,
     )
-    yield Layer("Fold", ((4, 5), (2, 3)), {}, (2, 12, 9), lambda x, w, b: functional.fold(x, (4, 5), (2, 3)))
-    yield Layer("Flatten", (1, 2), {}, (2, 4, 7, 9), lambda x, w, b: x.reshape(2, 28, 9))
+    yield Layer("Fold", ((4, 5), (2, 3)), {}, (2, 12, 9), lambda x, v: functional.fold(x, (4, 5), (2, 3)), **axes)
+    yield Layer("Flatten", (1, 2), {}, (2, 4, 7, 9), lambda x, v: x.reshape(2, 28, 9), **axes, unbatched=False)
 
 
 LAYERS = list(_layers())
-HAVE_PARAMETERS = ("Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d")
 all_layers = pytest.mark.parametrize("layer", LAYERS, ids=str)
-convolutions = pytest.mark.parametrize("layer", [layer for layer in LAYERS if layer.name in HAVE_PARAMETERS], ids=str)
+convolutions = pytest.mark.parametrize("layer", [layer for layer in LAYERS if layer.name.startswith("Conv")], ids=str)
+
+
+def takes_rngs(layer: Layer):
+    """Whether the layer in NNX is made with random keys."""
+    return "rngs" in inspect.signature(getattr(jaxconv.nnx, layer.name).__init__).parameters
 
 
 def make(layer: Layer, seed=0, **more):
     """The layer in NNX."""
-    more = {"rngs": nnx.Rngs(seed), **more} if layer.name in HAVE_PARAMETERS else more
+    more = {"rngs": nnx.Rngs(seed), **more} if takes_rngs(layer) else more
     return getattr(jaxconv.nnx, layer.name)(*layer.args, **layer.kwargs, **more)
 
 
 def make_linen(layer: Layer, **more):
     """The layer in Linen."""
-    return getattr(jaxconv.linen, layer.name)(*layer.args, **layer.kwargs, **more)
+    return getattr(jaxconv.linen, layer.name)(*layer.args, **layer.kwargs, **layer.in_linen, **more)
 
 
 def images(layer: Layer, dtype=np.float32):
@@ -106,15 +123,24 @@ def images(layer: Layer, dtype=np.float32):
     return jnp.asarray(np.random.default_rng(3).normal(size=layer.shape), dtype)
 
 
-def parameters(module):
-    """Weight and bias of an NNX layer, None where it has none."""
-    weight = getattr(module, "weight", None)
-    bias = getattr(module, "bias", None)
-    return None if weight is None else weight[...], None if bias is None else bias[...]
+# Where Linen keeps what NNX has in variables of a kind, and what a call may change.
+COLLECTIONS = {"params": nnx.Param, "batch_stats": nnx.BatchStat}
+CHANGED = ["batch_stats"]
 
 
 def linen_variables(module):
-    """The parameters of an NNX layer as Linen takes them."""
-    weight, bias = parameters(module)
-    params = {k: v for k, v in (("weight", weight), ("bias", bias)) if v is not None}
-    return {"params": params} if params else {}
+    """The variables of an NNX layer as Linen takes them."""
+    collections = {name: nnx.to_pure_dict(nnx.state(module, kind)) for name, kind in COLLECTIONS.items()}
+    # Copies, since a later call of the layer changes its own.
+    return {name: jax.tree.map(jnp.array, state) for name, state in collections.items() if state}
+
+
+def variables(module):
+    """The variables of an NNX layer by their names; those within another layer are a dictionary of their own."""
+    return {name: value for state in linen_variables(module).values() for name, value in state.items()}
+
+
+def apply_linen(layer: Layer, variables, x, **more):
+    """What the layer in Linen gives for `x`, made with further arguments."""
+    y, _ = make_linen(layer, **more).apply(variables, x, mutable=CHANGED)
+    return y
