@@ -244,28 +244,23 @@ def test_layers(name):
             if refused is not None:
                 assert "not implemented for 'Complex" in str(refused), f"{text}: {refused}"
                 continue
-            value = torch_side.run(theirs, arrays).value
-            g = side_by_side.numbers(side_by_side.rng_of(text), value.shape, dtype)
+            g = side_by_side.cotangents_of(text, theirs, arrays)
             outcome = torch_side.run(theirs, arrays, g)
             for shell in (nnx_layer, linen_layer):
-                wanted.append((f"{shell.__name__} {text}", outcome))
+                wanted.append((f"{shell.__name__} {text}", outcome, arrays))
                 programs.append(shell(name, args, kwargs, dtype, arrays[0]))
                 given_to.append((arrays, g))
     assert len(wanted) >= 8
 
     def all_of_them(inputs):
         for apply, (arrays, g) in zip(programs, inputs, strict=True):
-            value, vjp = jax.vjp(apply, *arrays)
-            yield value, vjp(g)
+            yield side_by_side.value_and_gradients(apply, arrays, g, side_by_side.moving_of(arrays))
 
     results = jax.tree.map(np.asarray, jax.jit(lambda inputs: list(all_of_them(inputs)))(given_to))
     problems = []
-    for (text, theirs), (value, gradients) in zip(wanted, results, strict=True):
-        for_value, for_gradients = side_by_side.TOLERANCES[str(theirs.value.dtype)]
-        problems.append((text, side_by_side.disagreement("value", value, theirs.value, for_value)))
-        for i, (ours, their) in enumerate(zip(gradients, theirs.gradients, strict=True)):
-            problems.append((text, side_by_side.disagreement(f"gradient {i}", ours, their, for_gradients)))
-    problems = [f"{text}: {problem}" for text, problem in problems if problem]
+    for (text, theirs, arrays), (value, gradients) in zip(wanted, results, strict=True):
+        told = side_by_side.problems_of(theirs, value, gradients, arrays, side_by_side.moving_of(arrays))
+        problems += [f"{text}: {problem}" for problem in told if problem]
     assert not problems, "\n".join(problems)
 
 

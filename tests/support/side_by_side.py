@@ -1,5 +1,8 @@
 """One call in PyTorch and in jaxconv: both refuse it, or value, gradients, dtype and shape agree.
 
+A function may have several outputs. All are compared, integers exactly, and the gradients are those with respect to
+every array of floats through all the outputs that PyTorch differentiates.
+
 A `Call` names a function and its arguments, which are PyTorch's; an array among them is an `Arr`, of which only shape
 and dtype are written down: its numbers follow from the call's text. So a call is hashable, distinct calls can be
 counted, and the text of a failing one is all that is needed to run it again.
@@ -7,8 +10,11 @@ counted, and the text of a failing one is all that is needed to run it again.
 Compiling is most of the work, so many calls are compiled as one program, values and gradients together.
 """
 
+import functools
+import inspect
 import os
 import pathlib
+import re
 import zlib
 from typing import Any, NamedTuple
 
@@ -19,6 +25,7 @@ import torch
 import torch.nn.functional as F
 import torch_side
 from torch import nn
+from torch_side import is_inexact, outputs_of
 
 import jaxconv
 
@@ -38,13 +45,15 @@ TOLERANCES = {
 
 
 class Arr(NamedTuple):
-    """An array argument."""
+    """An array argument; with `below` one of positions, from 0 to `below` - 1."""
 
     shape: tuple[int, ...]
     dtype: str = "float64"
+    below: int | None = None
 
     def __repr__(self):
-        return f"{self.dtype}[{','.join(map(str, self.shape))}]"
+        below = "" if self.below is None else f"<{self.below}"
+        return f"{self.dtype}[{','.join(map(str, self.shape))}]{below}"
 
 
 class Call(NamedTuple):
@@ -73,9 +82,11 @@ def call(name, *args, **kwargs) -> Call:
     return Call(name, args, tuple(kwargs.items()))
 
 
-def numbers(rng, shape, dtype):
-    """Numbers of a dtype, none of which a mistake would leave as it is."""
+def numbers(rng, shape, dtype, below=None):
+    """Numbers of a dtype, none of which a mistake would leave as it is; with `below` from 0 to that."""
     dtype = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    if below is not None:
+        return rng.integers(0, below, shape).astype(dtype)
     if dtype.kind == "b":
         return rng.integers(0, 2, shape).astype(bool)
     if dtype.kind in "iu":
@@ -90,7 +101,7 @@ def rng_of(text):
 
 def arrays_of(call: Call) -> list[np.ndarray]:
     rng = rng_of(call)
-    return [numbers(rng, a.shape, a.dtype) for a in call.placeholders]
+    return [numbers(rng, *a) for a in call.placeholders]
 
 
 # --- PyTorch ---------------------------------------------------------------------------------------------------
@@ -109,9 +120,17 @@ def torch_function(call: Call):
 
 
 def _channels_first(name, args, kwargs):
+    if name in ("batch_norm", "instance_norm"):
+        return _with_statistics(name, *args, **kwargs)
     if "padding_mode" in kwargs or ("output_size" in kwargs and name.startswith("conv_transpose")):
         return _of_layer(name, *args, **kwargs)
     return getattr(torch.nn.grad if name in GRAD else F, name)(*args, **kwargs)
+
+
+def _with_statistics(name, input, running_mean=None, running_var=None, *args, **kwargs):
+    """The statistics are outputs, where PyTorch writes them into its arguments."""
+    statistics = [None if s is None else s.clone() for s in (running_mean, running_var)]
+    return getattr(F, name)(input, *statistics, *args, **kwargs), *statistics
 
 
 _PAD_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
@@ -165,15 +184,21 @@ def _with(layer, w, b, *inputs):
 
 def _channels_last(name, args, kwargs):
     """PyTorch has its channels first: the images are turned on their way in and out."""
-    rank = int(name.split("d")[0][-1])
+    ranked = re.search(r"(\d)d", name)
+    axis = -int(ranked[1]) - 1 if ranked else -3 if name.startswith("pixel") else 1
     kind = name.partition("_")[2] if name in GRAD else ""
-    turned = {"input": (2,), "weight": (0, 2)}.get(kind, (0,))
-    args = [torch.movedim(a, -1, -rank - 1) if i in turned else a for i, a in enumerate(args)]
+    turned = {"input": (2,), "weight": (0, 2)}.get(kind, (0, 1) if name.startswith("max_unpool") else (0,))
+    args = [torch.movedim(a, -1, axis) if i in turned else a for i, a in enumerate(args)]
     if kind == "input":
-        *batch, channels = args[0][: -rank - 1], args[0][-1]
-        args[0] = (*batch[0], channels, *args[0][-rank - 1 : -1])
+        *batch, channels = args[0][:axis], args[0][-1]
+        args[0] = (*batch[0], channels, *args[0][axis:-1])
+    images = args[turned[0]].ndim
     y = _channels_first(name, args, kwargs)
-    return y if kind == "weight" else torch.movedim(y, -rank - 1, -1)
+    if kind == "weight":
+        return y
+    # Running statistics are no images.
+    outputs = tuple(torch.movedim(a, axis, -1) if a is not None and a.ndim == images else a for a in outputs_of(y))
+    return outputs if isinstance(y, tuple) else outputs[0]
 
 
 # --- jaxconv ---------------------------------------------------------------------------------------------------
@@ -190,7 +215,7 @@ def our_function(call: Call):
 
 
 def our_refusal(call: Call, arrays=None):
-    """What jaxconv raises, or the shape and dtype of what it returns. An error of another kind is raised."""
+    """What jaxconv raises, or the shapes and dtypes of what it returns. An error of another kind is raised."""
     arrays = arrays_of(call) if arrays is None else arrays
     try:
         return None, jax.eval_shape(our_function(call), *(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays))
@@ -208,20 +233,41 @@ def our_refusal(call: Call, arrays=None):
 # --- side by side ----------------------------------------------------------------------------------------------
 
 
-def differentiable(arrays):
-    return all(a.dtype.kind not in "iub" for a in arrays)
+# Arguments that PyTorch takes no gradients of, since it writes into them.
+WRITTEN = ("running_mean", "running_var")
 
 
-def _program(call: Call, gradients: bool):
-    fn = our_function(call)
+def constant_of(call: Call) -> tuple[int, ...]:
+    """The numbers of the arrays that PyTorch does not differentiate by, although they are of floats."""
+    names = [*list(inspect.signature(getattr(jaxconv, call.name)).parameters)[: len(call.args)], *dict(call.kwargs)]
+    arrays = [n for n, v in zip(names, [*call.args, *dict(call.kwargs).values()], strict=True) if isinstance(v, Arr)]
+    return tuple(i for i, name in enumerate(arrays) if name in WRITTEN)
 
-    def run(arrays, cotangent):
-        if not gradients:
-            return fn(*arrays), ()
-        value, vjp = jax.vjp(fn, *arrays)
-        return value, vjp(cotangent)
 
-    return run
+def moving_of(arrays, constant=()) -> list[int]:
+    """The numbers of the arrays that gradients are taken of."""
+    return [i for i, a in enumerate(arrays) if is_inexact(a.dtype) and i not in constant]
+
+
+def value_and_gradients(fn, arrays, cotangents, moving):
+    """`fn(*arrays)`, and the vector-Jacobian product for the arrays `moving`, as a compiled function may compute it.
+
+    Of the cotangents, one for each output, None stands for nothing; without any, there are no gradients.
+    """
+    if cotangents is None:
+        return fn(*arrays), ()
+
+    def of_moving(*some):
+        them = dict(zip(moving, some, strict=True))
+        return fn(*(them.get(i, a) for i, a in enumerate(arrays)))
+
+    value, vjp = jax.vjp(of_moving, *(arrays[i] for i in moving))
+    filled = [
+        g if g is not None else np.zeros(y.shape, y.dtype if is_inexact(y.dtype) else jax.dtypes.float0)
+        for y, g in zip(outputs_of(value), cotangents, strict=True)
+        if y is not None
+    ]
+    return value, vjp(jax.tree.unflatten(jax.tree.structure(value), filled))
 
 
 def disagreement(what, ours, theirs, tolerance):
@@ -245,7 +291,8 @@ def disagreement(what, ours, theirs, tolerance):
 class _Pending(NamedTuple):
     call: Call
     arrays: list
-    cotangent: Any
+    moving: list
+    cotangents: Any
     theirs: torch_side.Outcome
 
 
@@ -275,15 +322,16 @@ def compare(calls, covered=lambda call, ours_refused, theirs_refused: None, grad
                 failures.append(f"{each}: jaxconv runs it, PyTorch refuses: {theirs_refused}")
             continue
         value = torch_side.run(torch_function(each), arrays).value
-        if i % step:
-            if (shape.shape, shape.dtype) != (value.shape, value.dtype):
-                failures.append(f"{each}: {shape} in place of PyTorch's {value.shape}, {value.dtype}")
+        if _kinds(shape) != _kinds(value):
+            failures.append(f"{each}: {_kinds(shape)} in place of PyTorch's {_kinds(value)}")
             continue
-        cotangent = None
-        if gradients and differentiable([*arrays, value]) and shape.shape == value.shape:
-            cotangent = numbers(rng_of(each), value.shape, str(value.dtype))
-        theirs = _their_outcome(each, arrays, cotangent)
-        pending.append(_Pending(each, arrays, cotangent, theirs))
+        if i % step:
+            continue
+        constant = constant_of(each)
+        moving = moving_of(arrays, constant)
+        cotangents = cotangents_of(each, torch_function(each), arrays, constant) if gradients else None
+        theirs = _their_outcome(each, arrays, cotangents, constant)
+        pending.append(_Pending(each, arrays, moving, cotangents, theirs))
     for each, result in zip(pending, _results(pending), strict=True):
         problem = result if isinstance(result, str) else _first_problem(each, *result)
         if problem:
@@ -291,29 +339,60 @@ def compare(calls, covered=lambda call, ours_refused, theirs_refused: None, grad
     return failures
 
 
-def _their_outcome(call, arrays, cotangent):
-    if cotangent is None or cotangent.size:
-        return torch_side.run(torch_function(call), arrays, cotangent)
+def _kinds(value):
+    """What can be told of outputs without their numbers; a tuple of one is no single output."""
+    kinds = [None if y is None else (tuple(y.shape), str(y.dtype)) for y in outputs_of(value)]
+    return kinds if isinstance(value, tuple) else kinds[0]
+
+
+def cotangents_of(text, fn, arrays, constant=()):
+    """Numbers for each output of PyTorch's `fn` that it differentiates, None for the others.
+
+    None where it differentiates none of them. The numbers follow from the text.
+    """
+    differentiated = torch_side.differentiates(fn, arrays, constant)
+    if not any(differentiated):
+        return None
+    rng = rng_of(text)
+    return tuple(
+        numbers(rng, y.shape, str(y.dtype)) if is_differentiated else None
+        for y, is_differentiated in zip(outputs_of(torch_side.run(fn, arrays).value), differentiated, strict=True)
+    )
+
+
+def _their_outcome(call, arrays, cotangents, constant):
+    if cotangents is None or any(g is not None and g.size for g in cotangents):
+        return torch_side.run(torch_function(call), arrays, cotangents, constant)
     # Nothing has no effect on anything; some of PyTorch's backward passes refuse to say so, some return memory that
     # they have not written.
     value = torch_side.run(torch_function(call), arrays).value
     return torch_side.Outcome(value, tuple(np.zeros_like(a) for a in arrays))
 
 
+def problems_of(theirs: torch_side.Outcome, value, gradients, arrays, moving):
+    """How outputs, and the gradients of the arrays `moving`, differ from PyTorch's: words, or None, of each."""
+    if _kinds(value) != _kinds(theirs.value):
+        yield f"{_kinds(value)} in place of PyTorch's {_kinds(theirs.value)}"
+        return
+    outputs, wanted = ([y for y in outputs_of(v) if y is not None] for v in (value, theirs.value))
+    allowed = [TOLERANCES.get(str(y.dtype), (0, 0)) for y in wanted]
+    for i, (ours, their, (for_value, _)) in enumerate(zip(outputs, wanted, allowed, strict=True)):
+        yield disagreement(f"output {i}" if isinstance(value, tuple) else "value", ours, their, for_value)
+    for i, ours in zip(moving if gradients else (), gradients, strict=True):
+        their = theirs.gradients[i]
+        # PyTorch has none for an array that has no part in the outputs.
+        their = np.zeros_like(arrays[i]) if their is None else their
+        yield disagreement(f"gradient of array {i}", ours, their, max(for_gradients for _, for_gradients in allowed))
+
+
 def _first_problem(pending: _Pending, value, gradients):
-    theirs = pending.theirs
-    for_value, for_gradients = TOLERANCES.get(str(theirs.value.dtype), (0, 0))
-    problems = [disagreement("value", value, theirs.value, for_value)]
-    if pending.cotangent is not None:
-        for i, (ours, their) in enumerate(zip(gradients, theirs.gradients, strict=True)):
-            problems.append(disagreement(f"gradient of array {i}", ours, their, for_gradients))
-    return next(filter(None, problems), None)
+    return next(filter(None, problems_of(pending.theirs, value, gradients, pending.arrays, pending.moving)), None)
 
 
 def _results(pending):
     """(value, gradients) of each call, from one program; where that fails from one each, an error being its text."""
-    programs = [_program(p.call, p.cotangent is not None) for p in pending]
-    arguments = [(p.arrays, p.cotangent) for p in pending]
+    programs = [functools.partial(value_and_gradients, our_function(p.call), moving=p.moving) for p in pending]
+    arguments = [(p.arrays, p.cotangents) for p in pending]
     try:
         together = jax.jit(lambda arguments: [run(*a) for run, a in zip(programs, arguments, strict=True)])
         return jax.tree.map(np.asarray, together(arguments))

@@ -1,10 +1,12 @@
 """PyTorch's side of the side by side tests: NumPy arrays and jaxconv's words in, NumPy arrays out.
 
-`run` does for any PyTorch callable what is the same for all of them: arrays in, value, gradients, arrays out.
+`run` does for any PyTorch callable what is the same for all of them: arrays in, value, gradients, arrays out; the
+value of a callable with several outputs is a tuple.
 The rest says only how a call in jaxconv's words is written in PyTorch. The spatial rank is that of the
 weight, or is given; batched or unbatched is whatever the input is. Images are channels first.
 
 `cotangent` asks for gradients: an array shaped like the value, or True for ones. Without it they are None.
+For a tuple it is a tuple, with None for each output that is not differentiated.
 """
 
 import warnings
@@ -25,7 +27,7 @@ REFUSALS = (RuntimeError, ValueError, TypeError, IndexError)  # NotImplementedEr
 class Outcome(NamedTuple):
     """A value, and the vector-Jacobian product for each argument: None where none was asked for."""
 
-    value: np.ndarray
+    value: np.ndarray | tuple[np.ndarray, ...]
     gradients: tuple[np.ndarray | None, ...]
 
 
@@ -45,30 +47,68 @@ def to_numpy(tensor):
     return tensor.numpy()
 
 
-def run(fn, arrays, cotangent=None):
+def outputs_of(value):
+    """The outputs of a function that may have several, None for one that is not there: a tuple of them."""
+    return tuple(value) if isinstance(value, tuple | list) else (value,)
+
+
+def is_inexact(dtype):
+    """Whether a dtype has derivatives: floats, ml_dtypes' among them, and complex numbers."""
+    return dtype.kind not in "iub"
+
+
+def _tensors(arrays, constant):
+    """The tensors of arrays, those that have derivatives tracked; None stays None."""
+    tensors = [None if a is None else to_torch(a) for a in arrays]
+    for i, t in enumerate(tensors):
+        if t is not None and i not in constant and (t.is_floating_point() or t.is_complex()):
+            t.requires_grad_(True)
+    return tensors
+
+
+def run(fn, arrays, cotangent=None, constant=()):
     """`fn(*arrays)` in PyTorch, and where a cotangent is given the gradient with respect to every array.
 
-    An array may be None: it is handed on as None, and so is its gradient.
+    An array may be None: it is handed on as None, and so is its gradient. Integers, and the arrays whose numbers are
+    in `constant`, have None for a gradient, too.
 
     For complex numbers PyTorch's backward gives conj(J)^T g, where a JAX vector-Jacobian product is J^T g.
     Conjugating what goes in and what comes out turns the one into the other: conj(conj(J)^T conj(g)) = J^T g.
     """
-    tensors = [None if a is None else to_torch(a) for a in arrays]
-    if cotangent is not None:
-        for t in tensors:
-            if t is not None:
-                t.requires_grad_(True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        value = fn(*tensors)
         if cotangent is None:
-            return Outcome(to_numpy(value), tuple(None for _ in tensors))
-        g = torch.ones_like(value) if cotangent is True else to_torch(cotangent).to(value.dtype)
-        value.backward(g.conj().resolve_conj())
+            value = fn(*(None if a is None else to_torch(a) for a in arrays))
+            return Outcome(_as_arrays(value), tuple(None for _ in arrays))
+        tensors = _tensors(arrays, constant)
+        value = fn(*tensors)
+        outputs = outputs_of(value)
+        if cotangent is True:
+            cotangents = [torch.ones_like(y) if _is_tracked(y) else None for y in outputs]
+        else:
+            cotangents = [None if g is None else to_torch(g) for g in outputs_of(cotangent)]
+        pairs = [(y, g.to(y.dtype)) for y, g in zip(outputs, cotangents, strict=True) if g is not None]
+        torch.autograd.backward([y for y, _ in pairs], [g.conj().resolve_conj() for _, g in pairs])
     return Outcome(
-        to_numpy(value),
+        _as_arrays(value),
         tuple(None if t is None or t.grad is None else to_numpy(t.grad.conj()) for t in tensors),
     )
+
+
+def _is_tracked(tensor):
+    return tensor is not None and tensor.requires_grad
+
+
+def _as_arrays(value):
+    arrays = tuple(None if y is None else to_numpy(y) for y in outputs_of(value))
+    return arrays if isinstance(value, tuple | list) else arrays[0]
+
+
+def differentiates(fn, arrays, constant=()):
+    """Of each output of `fn`, whether PyTorch takes its derivatives with respect to any of the arrays."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return tuple(map(_is_tracked, outputs_of(fn(*_tensors(arrays, constant)))))
 
 
 def refusal(fn, *args, **kwargs):
