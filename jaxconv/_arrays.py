@@ -21,7 +21,7 @@ def as_array(name: str, value: Any) -> jax.Array:
         if jnp.issubdtype(value.dtype, jax.dtypes.extended):
             raise TypeError(f"{name} must be an array of numbers, got one of {value.dtype}, random keys")
         return value
-    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufcV" and value.dtype.type is not np.void:
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufcV" and _is_jaxs(value.dtype):
         # Compiled functions take it as it is; `jnp.asarray` would compile a program of its own for each shape.
         return np.asarray(value, jax.dtypes.canonicalize_dtype(value.dtype))  # type: ignore[return-value]
     if hasattr(value, "__jax_array__"):
@@ -30,11 +30,18 @@ def as_array(name: str, value: Any) -> jax.Array:
     raise TypeError(f"{name} must be an array, got {type(value).__name__}{of}; convert it with jnp.asarray({name})")
 
 
+def _is_jaxs(dtype: np.dtype) -> bool:
+    """Whether JAX has numbers of this dtype; structures and C's long double it has not."""
+    return dtype.type not in (np.void, np.longdouble, np.clongdouble)
+
+
 def number_dtype(name: str, value: Any) -> np.dtype:
     """An argument that names a dtype of numbers, one that JAX has as it is switched."""
     try:
-        wanted = np.dtype(jax.dtypes.canonicalize_dtype(value) if value in (int, float, complex) else value)
-    except TypeError:
+        if isinstance(value, np.ndarray | np.generic | jax.Array):
+            raise TypeError  # NumPy takes an array's own dtype
+        wanted = np.dtype(jax.dtypes.canonicalize_dtype(value) if value in _PYTHONS else value)
+    except Exception:  # what NumPy raises of a value that is no dtype has no one type
         raise TypeError(f"{name} must be a dtype of numbers, such as 'float32', got {show(value)}") from None
     if _kind(wanted) is None:
         raise TypeError(f"{name} must be a dtype of numbers, such as 'float32', got {wanted}")
@@ -71,6 +78,7 @@ def float_dtype(name: str, value: Any) -> np.dtype:
     return dtype
 
 
+_PYTHONS = (int, float, complex)
 _INTEGERS = ("signedinteger", "unsignedinteger")
 
 
@@ -78,6 +86,18 @@ def _kind(dtype: Any) -> str | None:
     """What numbers a dtype is of; None where of none."""
     kinds = (*_INTEGERS, "floating", "complexfloating")
     return next((kind for kind in kinds if jnp.issubdtype(dtype, getattr(jnp, kind))), None)
+
+
+def promoted(**arrays: Any) -> np.dtype:
+    """The dtype of which JAX makes arrays of different ones, as its promotion is switched."""
+    given = {name: a for name, a in arrays.items() if a is not None}
+    try:
+        return jnp.result_type(*given.values())
+    except ValueError:
+        dtypes = ", ".join(f"{name} has dtype {a.dtype}" for name, a in given.items())
+        raise TypeError(
+            f"{dtypes}, and JAX promotes these to no common dtype; give the layer dtype='float32', or convert the input"
+        ) from None
 
 
 def parse_precision(value: Any) -> Any:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv import functional, init
-from jaxconv._arrays import as_array, float_dtype, number_dtype, parse_precision
+from jaxconv._arrays import as_array, float_dtype, number_dtype, parse_precision, promoted
 from jaxconv._lowering.select import ALGORITHMS
 from jaxconv._spec.arguments import integer, one_of, per_axis
 from jaxconv._spec.convolution import Arguments, TransposedArguments, check_groups, check_output_padding
@@ -158,8 +158,7 @@ def call(
     """What a convolution layer does to `x`: all arrays in `layer.dtype`, or promoted to one where that is None."""
     x = as_array("input", x)
     _check_parameters(layer, weight, bias)
-    arrays = (x, weight) if bias is None else (x, weight, bias)
-    dtype = jnp.result_type(*arrays) if layer.dtype is None else jnp.dtype(layer.dtype)
+    dtype = promoted(input=x, weight=weight, bias=bias) if layer.dtype is None else jnp.dtype(layer.dtype)
     x, weight, bias = x.astype(dtype), weight.astype(dtype), None if bias is None else bias.astype(dtype)
     options = {
         "padding_mode": layer.padding_mode,

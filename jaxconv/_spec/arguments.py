@@ -86,6 +86,17 @@ def boolean(name: str, value: object) -> bool:
     return value
 
 
+def truth(name: str, value: object) -> bool:
+    """`value` of a layer's switch, of which PyTorch asks only whether it is true: True or False, 1 or 0, or None.
+
+    A text or an array in its place is an argument that was meant for another parameter.
+    """
+    of_numpy = type(value).__name__ in ("bool", "bool_")
+    if not (value is None or of_numpy or (isinstance(value, int) and value in (0, 1))):
+        raise TypeError(f"{name} must be True or False, got {show(value)}")
+    return bool(value)
+
+
 def axis_number(name: str, value: object, ndim: int) -> int:
     """The number of an axis, which may be counted from the end."""
     number = integer(name, value)

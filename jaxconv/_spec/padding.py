@@ -3,6 +3,7 @@
 import math
 import numbers
 from collections.abc import Sequence
+from typing import Any
 
 from jaxconv._spec.arguments import integer, one_of, per_axis
 from jaxconv._spec.messages import axes, ints, short, show
@@ -193,16 +194,18 @@ def parse_pad(shape, dtype, pad, mode, value) -> tuple[Pads, str]:
     return widths, mode
 
 
-def _check_value(value, dtype) -> None:
+def _check_value(value: Any, dtype: Any) -> None:
     """Refuses a number that `dtype` cannot hold, as PyTorch does, rather than to fill with another one."""
     if value is None:
         return
-    if not isinstance(value, numbers.Number):
-        if getattr(value, "shape", None) != ():
+    own = getattr(value, "dtype", None)
+    # Fractions and decimals are Numbers too, and no array holds them.
+    if not isinstance(value, int | float | complex) and not (own is not None and isinstance(value, numbers.Number)):
+        if own is None or getattr(value, "shape", None) != ():
             raise TypeError(f"value must be a number, got {show(value)}")
-        if not _holds(dtype, value.dtype):
+        if not _holds(dtype, own):
             raise TypeError(
-                f"value has dtype {value.dtype}, whose numbers do not all fit into an input of dtype {dtype}; convert "
+                f"value has dtype {own}, whose numbers do not all fit into an input of dtype {dtype}; convert "
                 f"it, for example value.astype({str(dtype)!r})"
             )
     if not isinstance(value, numbers.Real) or dtype.kind == "b":
@@ -222,7 +225,7 @@ def _holds(dtype, other) -> bool:
     """Whether `dtype` has room for a number of dtype `other`, of which nothing else is known; floats are rounded."""
     kinds = {"b": "biufV", "i": "biu", "u": "bu", "f": "biufV", "V": "biufV", "c": "biufcV"}
     kind, other_kind = dtype.kind, getattr(other, "kind", "")
-    if other_kind not in tuple(kinds[kind]):
+    if other_kind not in tuple(kinds[kind]) or other.name.startswith(("void", "float128", "longdouble")):
         return False
     if kind not in "iu" or other_kind == "b":
         return True

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxconv._layers import convolution as _layer
-from jaxconv._spec.arguments import IntOrInts
+from jaxconv._spec.arguments import IntOrInts, truth
 from jaxconv._spec.padding import Padding
 
 
@@ -28,6 +28,8 @@ class _Convolution(nn.Module):
         # Kept with one entry per spatial axis, as PyTorch's layers keep them; wrong arguments fail here, not in `init`.
         for name, value in _layer.check(self).items():
             object.__setattr__(self, name, value)
+        layer: Any = self
+        object.__setattr__(self, "bias", truth("bias", layer.bias))
         super().__post_init__()
 
     def _apply(self, x: jax.Array, output_size: Sequence[int] | None = None) -> jax.Array:

@@ -11,7 +11,7 @@ from flax import nnx
 from flax.nnx import reprlib
 
 from jaxconv._layers import convolution as _layer
-from jaxconv._spec.arguments import IntOrInts
+from jaxconv._spec.arguments import IntOrInts, truth
 from jaxconv._spec.messages import show
 from jaxconv._spec.padding import Padding
 
@@ -56,7 +56,7 @@ class _Convolution(_layer.Convolution, nnx.Module):
             setattr(self, name, value)
         if not isinstance(rngs, nnx.Rngs):
             raise TypeError(f"rngs must be an nnx.Rngs, got {show(rngs)}; for example rngs=nnx.Rngs(0)")
-        weight_key, bias_key = rngs.params(), rngs.params() if bias else None
+        weight_key, bias_key = rngs.params(), rngs.params() if truth("bias", bias) else None
         if self.in_channels is None:
             self.weight = self.bias = nnx.data(None)
             self._weight_key = nnx.data(nnx.RngKey(weight_key, tag="params"))

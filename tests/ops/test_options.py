@@ -1,5 +1,7 @@
 """Options of a call: checked where they enter, with the same outcome by every algorithm."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,6 +28,9 @@ ELEMENT_TYPES = {
     "an unknown name": ("float33", TypeError, ["preferred_element_type", "'float33' of type str"]),
     "no dtype": (3, TypeError, ["preferred_element_type", "got 3 of type int"]),
     "structured": (np.dtype("f4,i4"), TypeError, ["preferred_element_type"]),
+    "an array": (np.ones((2, 2), "f4"), TypeError, ["preferred_element_type must be a dtype", "of type ndarray"]),
+    "a key": (jax.random.key(0), TypeError, ["preferred_element_type must be a dtype of numbers"]),
+    "a long int": (10**5000, TypeError, ["preferred_element_type must be a dtype", "an int of 16610 bits"]),
 }
 
 
@@ -75,9 +80,20 @@ def test_every_spelling_of_a_precision(algorithm):
     ],
 )
 def test_what_is_no_array_of_numbers(function):
-    for array in (jax.random.split(jax.random.key(0), (2, 4, 7, 5)), np.zeros((2, 4, 7, 5), "f4,i4"), "text", [[1.0]]):
+    keys, structures = jax.random.split(jax.random.key(0), (2, 4, 7, 5)), np.zeros((2, 4, 7, 5), "f4,i4")
+    for array in (keys, structures, np.zeros((2, 4, 7, 5), np.longdouble), "text", [[1.0]]):
         with pytest.raises(TypeError, match="input must be an array"):
             function(array)
+
+
+@pytest.mark.parametrize("shell", ["nnx", "linen"])
+def test_an_input_of_a_dtype_that_is_not_promoted(shell):
+    x = jnp.ones((2, 4, 7, 5), "int4")
+    layer = jaxconv.nnx.Conv2d(4, 6, 3, rngs=nnx.Rngs(0))
+    if shell == "linen":
+        layer = partial(jaxconv.linen.Conv2d(4, 6, 3).init, jax.random.key(0))
+    with pytest.raises(TypeError, match=r"input has dtype int4, weight has dtype float32.*no common dtype; give the"):
+        layer(x)
 
 
 def test_a_filler_that_does_not_fit_is_refused_whatever_it_is():
@@ -105,6 +121,9 @@ LAYER_OPTIONS = {
     "dtype, no word": ({"dtype": "halves"}, TypeError, "dtype must be a dtype of numbers, such as 'float32'"),
     "precision": ({"precision": "most"}, ValueError, "precision must be None"),
     "preferred_element_type": ({"preferred_element_type": "none"}, TypeError, "preferred_element_type must"),
+    "bias, an array": ({"bias": np.ones(6)}, TypeError, "bias must be True or False, got .* of type ndarray"),
+    "bias, NumPy's": ({"bias": np.bool_(True)}, None, None),
+    "bias, an int": ({"bias": 1}, None, None),
     "weight_init": ({"weight_init": 0.5}, TypeError, "weight_init must be a function of a key, a shape and a dtype"),
     "weight_init's shape": (
         {"weight_init": lambda key, shape, dtype: jnp.ones(shape[::-1], dtype)},

@@ -2,6 +2,7 @@
 
 import ast
 import traceback
+from decimal import Decimal
 from pathlib import Path
 
 import jax
@@ -9,8 +10,10 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from flax import nnx
 
 import jaxconv
+import jaxconv.nnx
 from jaxconv import _spec
 
 # Nothing is computed here but shapes, so the arrays are of NumPy.
@@ -613,6 +616,17 @@ REFUSALS = {
         lambda: jax.eval_shape(lambda v: jaxconv.pad(zeros(2, 3, dtype="int8"), (1, 1), value=v), jnp.float32(1)),
         TypeError,
         ["value has dtype float32", "an input of dtype int8", "value.astype('int8')"],
+    ),
+    "value, of a kind that no array has": (pad(1, 1, value=Decimal(2)), TypeError, ["value must be a number, got Dec"]),
+    "value, a structure": (
+        pad(1, 1, value=np.zeros((), "f4,i4")),
+        TypeError,
+        ["value has dtype", "an input of dtype float32"],
+    ),
+    "bias, a text": (
+        lambda: jaxconv.nnx.Conv1d(4, 6, 3, 1, 0, 1, 1, "reflect", rngs=nnx.Rngs(0)),
+        TypeError,
+        ["bias must be True or False, got 'reflect' of type str"],
     ),
     "output_size of a pool, one None": (
         lambda: jaxconv.adaptive_avg_pool1d(POOLED[0], (None,)),
