@@ -22,8 +22,9 @@ def layer_of_text(text: str) -> Any:
 
     from jaxconv import nnx as ours  # only here: `import jaxconv` brings in no Flax
 
-    if name not in ours.__all__:
-        raise ValueError(_unknown(name, ours.__all__))
+    layers = [n for n in ours.__all__ if inspect.isclass(getattr(ours, n)) and n != "Sequential"]  # it has no text
+    if name not in layers:
+        raise ValueError(_unknown(name, layers))
     positional = [_literal(name, str(i + 1), node) for i, node in enumerate(call.args)]
     given = [k for k in call.keywords if k.arg != "rngs"]
     keywords = {k.arg or "**": _literal(name, k.arg or "**", k.value if k.arg else k) for k in given}

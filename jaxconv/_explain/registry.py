@@ -3,12 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from jaxconv._explain.containers import explain_identity
 from jaxconv._explain.convolution import explain_convolution, is_convolution
 from jaxconv._explain.explanation import Explanation
 from jaxconv._explain.padding import explain_pad
 from jaxconv._explain.parser import EXAMPLE, layer_of_text
 from jaxconv._explain.patches import explain_flatten, explain_patches
 from jaxconv._explain.pooling import explain_adaptive_pool, explain_pool
+from jaxconv._layers.containers import Identity
 from jaxconv._layers.padding import Pad
 from jaxconv._layers.patches import Flatten, Fold, Unfold
 from jaxconv._layers.pooling import AdaptiveAvgPool, AvgPool, MaxPool
@@ -68,4 +70,5 @@ _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any, tuple[int, ...]], Expl
     (_is(AdaptiveAvgPool), explain_adaptive_pool),
     (_is(Unfold, Fold), explain_patches),
     (_is(Flatten), explain_flatten),
+    (_is(Identity), explain_identity),
 )

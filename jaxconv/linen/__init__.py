@@ -7,6 +7,7 @@ input. Variables of a convolution layer: `{"params": {"weight", "bias"}}`, in Py
 # A row a family.
 # isort: off
 # fmt: off
+from jaxconv.linen.containers import Identity, Sequential
 from jaxconv.linen.convolution import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from jaxconv.linen.padding import (
     CircularPad1d, CircularPad2d, CircularPad3d, ConstantPad1d, ConstantPad2d, ConstantPad3d,
@@ -27,9 +28,11 @@ __all__ = [
     "Conv1d", "Conv2d", "Conv3d",
     "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d",
     "Flatten", "Fold",
+    "Identity",
     "MaxPool1d", "MaxPool2d", "MaxPool3d",
     "ReflectionPad1d", "ReflectionPad2d", "ReflectionPad3d",
     "ReplicationPad1d", "ReplicationPad2d", "ReplicationPad3d",
+    "Sequential",
     "Unfold",
     "ZeroPad1d", "ZeroPad2d", "ZeroPad3d",
 ]

@@ -7,6 +7,7 @@ A layer is a line of PyTorch with `rngs` added where it has parameters, which ar
 # A row a family.
 # isort: off
 # fmt: off
+from jaxconv.nnx.containers import Identity, Sequential
 from jaxconv.nnx.convolution import (
     Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d,
     LazyConv1d, LazyConv2d, LazyConv3d, LazyConvTranspose1d, LazyConvTranspose2d, LazyConvTranspose3d,
@@ -30,11 +31,13 @@ __all__ = [
     "Conv1d", "Conv2d", "Conv3d",
     "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d",
     "Flatten", "Fold",
+    "Identity",
     "LazyConv1d", "LazyConv2d", "LazyConv3d",
     "LazyConvTranspose1d", "LazyConvTranspose2d", "LazyConvTranspose3d",
     "MaxPool1d", "MaxPool2d", "MaxPool3d",
     "ReflectionPad1d", "ReflectionPad2d", "ReflectionPad3d",
     "ReplicationPad1d", "ReplicationPad2d", "ReplicationPad3d",
+    "Sequential",
     "Unfold",
     "ZeroPad1d", "ZeroPad2d", "ZeroPad3d",
 ]

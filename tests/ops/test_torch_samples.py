@@ -24,6 +24,7 @@ torch = pytest.importorskip("torch")
 import differences  # noqa: E402
 import side_by_side  # noqa: E402
 import torch_side  # noqa: E402
+from layer_cases import OF_OTHERS  # noqa: E402
 from side_by_side import Arr, Call  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compile")
@@ -40,13 +41,14 @@ NO_SAMPLES = {
         for rank in (1, 2, 3)
         for kind in ("input", "weight")
     },
-    **dict.fromkeys(("Flatten", "Fold", "Unfold"), "module_db has none; OWN_SAMPLES has"),
+    **dict.fromkeys(("Flatten", "Fold", "Identity", "Unfold"), "module_db has none; OWN_SAMPLES has"),
 }
 
 # For these layers: the constructor's arguments and the shape of the input.
 OWN_SAMPLES = {
     "Flatten": [((), (2, 3, 4, 5)), ((0,), (2, 3)), ((1, 2), (2, 3, 4, 5)), ((-2,), (2, 3, 4)), ((0, -1), ())],
     "Fold": [(((4, 5), (2, 3)), (2, 12, 9)), (((4, 5), (2, 3), 1, 1, 2), (12, 9)), ((4, 2, 2, 1, 1), (2, 8, 16))],
+    "Identity": [((), (2, 3)), ((54,), ()), ((1, "a"), (2, 3, 4, 0, 5))],
     "Unfold": [((2,), (2, 3, 4, 5)), (((2, 3), 1, (1, 0), 2), (3, 4, 5)), ((2, (1, 2), 1), (2, 3, 4, 5))],
 }
 
@@ -62,7 +64,7 @@ STEPS = {"float64": 5, "float32": 11, "complex128": 1}
 PARTS = 3  # of the samples of such an op
 
 FUNCTIONS = [n for n in dir(jaxconv) if n.startswith(("conv", "unfold", "fold", "pad", "max_", "avg_", "adaptive_"))]
-LAYERS = jaxconv.nnx.__all__
+LAYERS = [name for name in jaxconv.nnx.__all__ if name not in OF_OTHERS]
 
 
 @functools.cache

@@ -75,6 +75,52 @@ REFUSALS = {
     "padding, mistyped": (conv2(padding="SAME"), ValueError, ["padding", "got 'SAME'", "did you mean 'same'?"]),
     "padding, unknown": (conv1(padding="full"), ValueError, ["padding", "'same', 'valid', 'causal'", "got 'full'"]),
     "causal in 2-D": (conv2(padding="causal"), ValueError, ["padding='causal'", "conv1d", "padding=((2, 0), (1, 1))"]),
+    # Containers.
+    "a list of layers": (
+        lambda: jaxconv.nnx.Sequential([abs]),
+        TypeError,
+        ["layer '0' must be callable", "got a list", "give its layers one by one: *layers"],
+    ),
+    "a layer, a class": (
+        lambda: jaxconv.nnx.Sequential({"conv": jaxconv.nnx.Conv2d}),
+        TypeError,
+        ["layer 'conv' must be a layer", "got the class Conv2d", "make a layer of it"],
+    ),
+    "a layer, a number": (
+        lambda: jaxconv.nnx.Sequential(abs).append(3),
+        TypeError,
+        ["layer '1' must be callable, a layer or a function", "got 3 of type int"],
+    ),
+    "the name of a layer, a number": (
+        lambda: jaxconv.nnx.Sequential({3: abs}),
+        TypeError,
+        ["the name of a layer must be a string", "got 3 of type int"],
+    ),
+    "the name of a layer, with a dot": (
+        lambda: jaxconv.nnx.Sequential({"a.b": abs}),
+        ValueError,
+        ["the name of a layer must not be empty and must have no dot", "got 'a.b'"],
+    ),
+    "the name of a layer, taken": (
+        lambda: jaxconv.nnx.Sequential({"train": abs}),
+        ValueError,
+        ["the name of a layer must not be that of an attribute of Sequential", "got 'train'"],
+    ),
+    "the index of a layer, a word": (
+        lambda: jaxconv.nnx.Sequential(abs)["0"],
+        TypeError,
+        ["the index of a layer must be an integer or a slice", "got '0' of type str"],
+    ),
+    "the index of a layer, past the end": (
+        lambda: jaxconv.nnx.Sequential(abs, abs)[2],
+        IndexError,
+        ["the index of a layer must be from -2 to 1", "got 2"],
+    ),
+    "an argument that no layer has": (
+        lambda: jaxconv.nnx.Sequential(lambda x, scale: x)(X1, scales=2),
+        TypeError,
+        ["none of the layers has an argument 'scales'", "did you mean 'scale'?"],
+    ),
     # Integers.
     "groups, a float": (conv1(groups=2.0), TypeError, ["groups must be an integer", "2.0 of type float"]),
     "groups, a bool": (conv1(groups=True), TypeError, ["groups must be an integer", "True of type bool"]),

@@ -64,6 +64,7 @@ OTHERS = [
     ("Unfold((2, 3), dilation=(1, 2), padding=1, stride=2)", (2, 5, 6, 8)),
     ("Fold((6, 8), (2, 3), dilation=(1, 2), padding=1, stride=2)", (2, 30, 12)),
     ("Flatten()", (2, 4, 5, 6)),
+    ("Identity()", (2, 4, 5)),
 ]
 LAYERS = CONVOLUTIONS + OTHERS
 of_layers = pytest.mark.parametrize(("text", "shape"), LAYERS, ids=[text for text, _ in LAYERS])

@@ -95,9 +95,12 @@ def _layers():
     )
     yield Layer("Fold", ((4, 5), (2, 3)), {}, (2, 12, 9), lambda x, v: functional.fold(x, (4, 5), (2, 3)), **axes)
     yield Layer("Flatten", (1, 2), {}, (2, 4, 7, 9), lambda x, v: x.reshape(2, 28, 9), **axes, unbatched=False)
+    yield Layer("Identity", (54,), {"unused": 0.1}, (2, 4, 7, 9), lambda x, v: x, **axes)
 
 
 LAYERS = list(_layers())
+# What is made of other layers, and what changes one.
+OF_OTHERS = ("Sequential",)
 all_layers = pytest.mark.parametrize("layer", LAYERS, ids=str)
 convolutions = pytest.mark.parametrize("layer", [layer for layer in LAYERS if layer.name.startswith("Conv")], ids=str)
 
