@@ -8,13 +8,14 @@ nor the code that trained it.
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import jax.export  # `import jax` alone does not import it
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -60,6 +61,15 @@ def predict(network: jax.export.Exported, images: np.ndarray) -> dict[str, np.nd
     return jax.device_get(network.call(images))
 
 
+def _grey(picture: Image.Image) -> Image.Image:
+    """8 bits a pixel, what is transparent on white."""
+    if picture.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip to 255
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    if picture.has_transparency_data:
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
+    return picture.convert("L")
+
+
 def read_image(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, bool]:
     """A picture as `size` = (width, height) grey pixels, light on dark, and whether it was dark on light.
 
@@ -68,12 +78,16 @@ def read_image(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, bool]:
     Raises:
         OSError: if the file cannot be read as a picture.
     """
-    with Image.open(path) as picture:
-        if picture.mode.startswith("I"):  # 16 bits a pixel, which Pillow would clip to 255
-            picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-        if picture.has_transparency_data:
-            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
-        grey = picture.convert("L")
+    with warnings.catch_warnings():
+        # A small file can promise any number of pixels.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            with Image.open(path) as picture:
+                grey = _grey(picture)
+        except (FileNotFoundError, UnidentifiedImageError):
+            raise  # their messages name the file
+        except Exception as error:  # Pillow raises errors of many types of a file that is broken within
+            raise OSError(f"{path} cannot be read as a picture: {error}") from error
     pixels = np.asarray(grey)
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     background = int(np.median(border))

@@ -191,7 +191,7 @@ def _check_checksums(folder: Path) -> None:
     try:
         known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         wanted = dict(known.get(folder.name, {}))
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise RunError(f"{file} does not hold checksums; remove it to go on without them") from error
     found = _checksums(folder)
     for name in wanted:
@@ -244,6 +244,10 @@ def kept_records(out: Path, step: int) -> list[dict]:
             _exchange(file, kept)
     except OSError as error:
         raise RunError(f"cannot go on with {file}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RunError(
+            f"cannot go on with {file}: line {len(records) + 1} is no record; remove it and those after it"
+        ) from error
     return records
 
 

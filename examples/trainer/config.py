@@ -194,7 +194,7 @@ def read_config(path: Path) -> Config:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RunError(f"cannot read the config {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of broken TOML, of other bytes than UTF-8, of a nest of brackets
         raise RunError(f"{path} is not a TOML file: {error}") from error
     try:
         # As command-line words: one parser decides what is a number, in the file and on the command line.

@@ -17,6 +17,7 @@ from examples.trainer.download import SOURCES, fetch
 SIDE = 28
 CLASSES = 10
 MEAN, DEVIATION = 0.1307, 0.3081  # of MNIST's pixels, once they lie in [0, 1]
+LARGEST_IDX = 2**30  # bytes: twenty times what MNIST has
 CACHE = Path("data")  # downloads go to data/NAME
 # The names of the labels 0 to 9.
 CLASS_NAMES = {
@@ -103,25 +104,36 @@ def _find(folder: Path, stem: str, kind: str) -> Path:
 
 def read_idx(path: Path, rank: int) -> np.ndarray:
     """Reads an IDX file of unsigned bytes with `rank` dimensions, compressed if its name ends in .gz."""
+    start = 4 + 4 * rank
     try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            header = file.read(start)
+            shape = _idx_shape(path, header, rank)
+            expected = math.prod(shape)
+            # A few bytes can unpack to any number of them: no more are taken than are promised, and one.
+            content = file.read(expected + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise RunError(f"{path}: cannot be read: {error}") from error
+    if len(content) < expected:
+        there = start + len(content)
+        raise RunError(f"{path}: truncated: {there} bytes, where the header promises {start + expected}")
+    if len(content) > expected:
+        raise RunError(f"{path}: too long: more than the {start + expected} bytes that the header promises")
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _idx_shape(path: Path, header: bytes, rank: int) -> tuple[int, ...]:
+    """The shape that the first bytes of an IDX file promise."""
     # Two zeros, the type of the values (8: unsigned byte), the number of dimensions, and each dimension.
     magic = bytes((0, 0, 8, rank))
-    if content[:4] != magic:
-        raise RunError(f"{path}: begins with {content[:4].hex() or 'nothing'}, an IDX file with {magic.hex()}")
-    start = 4 + 4 * rank
-    if len(content) < start:
-        raise RunError(f"{path}: truncated: {len(content)} bytes, where the header alone has {start}")
-    shape = struct.unpack(f">{rank}I", content[4:start])
-    expected = start + math.prod(shape)
-    if len(content) != expected:
-        problem = "truncated" if len(content) < expected else "too long"
-        raise RunError(f"{path}: {problem}: {len(content)} bytes, where the header promises {expected}")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    if header[:4] != magic:
+        raise RunError(f"{path}: begins with {header[:4].hex() or 'nothing'}, an IDX file with {magic.hex()}")
+    if len(header) < 4 + 4 * rank:
+        raise RunError(f"{path}: truncated: {len(header)} bytes, where the header alone has {4 + 4 * rank}")
+    shape = struct.unpack(f">{rank}I", header[4:])
+    if math.prod(shape) > LARGEST_IDX:
+        raise RunError(f"{path}: the header promises {math.prod(shape)} bytes, and {LARGEST_IDX} are the most")
+    return shape
 
 
 def normalise(images: jax.Array) -> jax.Array:

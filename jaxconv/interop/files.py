@@ -6,7 +6,7 @@ import re
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,7 @@ _BROKEN_NPZ += (TypeError, RuntimeError)
 def _read_npz(path: Path, given: Any) -> Mapping[str, Any]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            _check_size(arrays.zip.infolist(), path.stat().st_size)
             found = {name: as_bfloat16(arrays[name]) for name in arrays.files}
     except _BROKEN_NPZ as error:
         raise ValueError(
@@ -127,6 +128,17 @@ def _read_npz(path: Path, given: Any) -> Mapping[str, Any]:
             "before the file is written, by .astype('float32')"
         )
     return found
+
+
+# How many times its size an archive may unpack to, and what needs no asking.
+_MOST_TIMES, _SMALL = 100, 2**26
+
+
+def _check_size(members: Sequence[zipfile.ZipInfo], size: int) -> None:
+    """Refuses an archive that unpacks to many times its size: weights have noise in them, which no zip removes."""
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > max(_MOST_TIMES * size, _SMALL):
+        raise ValueError(f"its {size} bytes promise to unpack to {unpacked}")
 
 
 def as_bfloat16(array: np.ndarray) -> np.ndarray:

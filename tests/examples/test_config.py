@@ -227,7 +227,11 @@ def test_a_config_that_cannot_be_read(tmp_path):
         read_config(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"[train\nepochs = 2", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "content",
+    [b"[train\nepochs = 2", b"\xff\xfe", b"a = " + b"[" * 100_000, b"a = " + b"9" * 10_000],
+    ids=["no end", "no text", "a nest", "a long number"],
+)
 def test_a_config_that_is_not_toml(tmp_path, content):
     (tmp_path / "run.toml").write_bytes(content)
     with pytest.raises(RunError, match=r"^.*run\.toml is not a TOML file: .+$"):

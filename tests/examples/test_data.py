@@ -1,5 +1,6 @@
 import gzip
 import struct
+import tracemalloc
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -119,7 +120,7 @@ def first_five(content):
     ("number", "spoil", "message"),
     [
         (0, lambda content: content[:-1], "truncated: 4719 bytes, where the header promises 4720"),
-        (1, lambda content: content + b"\0", "too long: 15 bytes, where the header promises 14"),
+        (1, lambda content: content + b"\0", "too long: more than the 14 bytes that the header promises"),
         (2, first_five, "truncated: 5 bytes, where the header alone has 16"),
         (3, first_five, "truncated: 5 bytes, where the header alone has 8"),
         (3, lambda content: b"", "begins with nothing, an IDX file with 00000801"),
@@ -139,6 +140,26 @@ def test_a_spoilt_file(folder, number, spoil, message):
     assert str(caught.value) == f"{file}: {message}"
 
 
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((6, 28, 28), "too long: more than the 4720 bytes that the header promises"),
+        ((2**32 - 1,) * 3, "the header promises 79228162458924105385300197375 bytes, and 1073741824 are the most"),
+    ],
+)
+def test_a_file_that_unpacks_to_much_more_than_it_is(folder, shape, message):
+    (folder / NAMES[0]).unlink()
+    file = folder / f"{NAMES[0]}.gz"
+    header = b"\0\0\x08\x03" + b"".join(n.to_bytes(4, "big") for n in shape)
+    file.write_bytes(gzip.compress(header + bytes(2**26)))
+    tracemalloc.start()
+    with pytest.raises(RunError) as caught:
+        data.load_digits(Data(path=folder))
+    most, _ = tracemalloc.get_traced_memory()[1], tracemalloc.stop()
+    assert str(caught.value) == f"{file}: {message}"
+    assert most < 2**20
+
+
 def test_no_digits(folder):
     (folder / NAMES[2]).write_bytes(idx(np.zeros((0, 28, 28))))
     (folder / NAMES[3]).write_bytes(idx(np.zeros(0)))
@@ -151,7 +172,7 @@ def test_no_digits(folder):
     [
         lambda content: content[:-20],  # cut short
         lambda content: b"plain" + content,  # not compressed at all
-        lambda content: content[:20] + bytes(8) + content[28:],  # damaged within
+        lambda content: content[:-30] + bytes(8) + content[-22:],  # damaged within
     ],
 )
 def test_a_spoilt_compressed_file(folder, arrays, spoil):

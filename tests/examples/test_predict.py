@@ -1,8 +1,10 @@
 """A network in a file, asked about pictures by a program that has no jaxconv."""
 
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import jax
@@ -133,6 +135,23 @@ def test_files_that_cannot_be_used(file, tmp_path, capsys):
     for content in (b"", b"\0" * 100, file.read_bytes()[:500]):
         (tmp_path / "spoilt").write_bytes(content)
         assert refused([tmp_path / "spoilt", picture], capsys).endswith("is not a network that examples.export wrote")
+
+
+def test_a_picture_that_is_broken_or_too_large(file, tmp_path, capsys):
+    picture = tmp_path / "picture.png"
+    Image.fromarray(np.arange(40 * 30, dtype=np.uint8).reshape(40, 30)).save(picture)
+    whole = picture.read_bytes()
+    for cut in range(8, len(whole), 16):
+        for content in (whole[:cut], whole[:cut] + bytes([255 - whole[cut]]) + whole[cut + 1 :]):
+            picture.write_bytes(content)
+            outcome = predict.main([str(file), str(picture)])
+            err = capsys.readouterr().err
+            # What is beside the pixels may be wrong and the picture still be one.
+            assert (outcome, err) == (0, "") or (outcome == 2 and str(picture) in err and err.count("\n") == 1)
+    for side in (10**4, 10**5):  # a header that promises as many pixels a side, and as good as nothing after it
+        header = b"IHDR" + struct.pack(">II", side, side) + whole[24:29]
+        picture.write_bytes(whole[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole[33:])
+        assert f"cannot be read as a picture: Image size ({side**2} pixels) exceeds" in refused([file, picture], capsys)
 
 
 def test_a_network_that_names_no_classes(tmp_path, capsys):

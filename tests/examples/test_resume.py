@@ -222,6 +222,10 @@ def test_a_record_without_an_end_is_cut_off(tmp_path):
         (tmp_path / "metrics.jsonl").write_text("".join(lines) + cut)
         assert [record["step"] for record in kept_records(tmp_path, 4)] == [2, 4, 4]
         assert (tmp_path / "metrics.jsonl").read_text() == "".join(lines[:3])
+    for broken in ("no JSON\n", '{"epoch": 1}\n', "[" * 10**5 + "\n", "7\n"):
+        (tmp_path / "metrics.jsonl").write_text(lines[0] + broken)
+        with pytest.raises(RunError, match=r"^cannot go on with .*metrics\.jsonl: line 2 is no record; remove it"):
+            kept_records(tmp_path, 4)
     (tmp_path / "metrics.jsonl").unlink()
     with pytest.raises(RunError, match=r"^cannot go on with .*metrics\.jsonl: No such file or directory$"):
         kept_records(tmp_path, 4)

@@ -5,6 +5,7 @@ import re
 import struct
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -206,6 +207,17 @@ def test_a_header_that_lies_is_no_reason_to_read_more_than_there_is(tmp_path):
         path.write_bytes(header)
         with pytest.raises(ValueError, match="is not a valid safetensors file"):
             load_state_dict(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), path)
+
+
+def test_an_archive_that_unpacks_to_much_more_than_it_is(tmp_path):
+    path = tmp_path / "bomb.npz"
+    np.savez_compressed(path, kernel=np.zeros(2**25, "f4"))
+    assert path.stat().st_size < 2**18
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"bomb\.npz is not a valid .*its \d+ bytes promise to unpack to 134217856"):
+        load_state_dict(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), path)
+    most, _ = tracemalloc.get_traced_memory()[1], tracemalloc.stop()
+    assert most < 2**22
 
 
 def test_a_message_has_the_path_as_it_was_given(monkeypatch, tmp_path):
