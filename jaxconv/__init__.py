@@ -8,6 +8,7 @@ from jaxconv.functional import algorithms as algorithms
 from jaxconv.functional import avg_pool1d as avg_pool1d
 from jaxconv.functional import avg_pool2d as avg_pool2d
 from jaxconv.functional import avg_pool3d as avg_pool3d
+from jaxconv.functional import batch_norm as batch_norm
 from jaxconv.functional import conv1d as conv1d
 from jaxconv.functional import conv1d_input as conv1d_input
 from jaxconv.functional import conv1d_weight as conv1d_weight
@@ -21,8 +22,13 @@ from jaxconv.functional import conv_transpose1d as conv_transpose1d
 from jaxconv.functional import conv_transpose2d as conv_transpose2d
 from jaxconv.functional import conv_transpose3d as conv_transpose3d
 from jaxconv.functional import fold as fold
+from jaxconv.functional import group_norm as group_norm
+from jaxconv.functional import instance_norm as instance_norm
+from jaxconv.functional import layer_norm as layer_norm
+from jaxconv.functional import local_response_norm as local_response_norm
 from jaxconv.functional import max_pool1d as max_pool1d
 from jaxconv.functional import max_pool2d as max_pool2d
 from jaxconv.functional import max_pool3d as max_pool3d
 from jaxconv.functional import pad as pad
+from jaxconv.functional import rms_norm as rms_norm
 from jaxconv.functional import unfold as unfold

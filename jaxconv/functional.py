@@ -13,6 +13,12 @@ from jaxconv._ops.convolution import conv3d_weight as conv3d_weight
 from jaxconv._ops.convolution import conv_transpose1d as conv_transpose1d
 from jaxconv._ops.convolution import conv_transpose2d as conv_transpose2d
 from jaxconv._ops.convolution import conv_transpose3d as conv_transpose3d
+from jaxconv._ops.normalization import batch_norm as batch_norm
+from jaxconv._ops.normalization import group_norm as group_norm
+from jaxconv._ops.normalization import instance_norm as instance_norm
+from jaxconv._ops.normalization import layer_norm as layer_norm
+from jaxconv._ops.normalization import local_response_norm as local_response_norm
+from jaxconv._ops.normalization import rms_norm as rms_norm
 from jaxconv._ops.padding import pad as pad
 from jaxconv._ops.patches import fold as fold
 from jaxconv._ops.patches import unfold as unfold

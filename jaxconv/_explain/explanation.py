@@ -229,7 +229,7 @@ class Explanation:
             OSError: the file cannot be written.
         """
         if not self.axes:
-            raise ValueError(f"{self.layer} has no picture: it only renumbers positions")
+            raise ValueError(f"{self.layer} has no picture: it has no windows")
         if 0 in (n for a in self.axes for n in (a.size, a.output_size)):
             raise ValueError(f"{self.layer} has no picture: its output is empty, of shape {self.output_shape}")
         scene = Scene(

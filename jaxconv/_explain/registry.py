@@ -6,11 +6,13 @@ from typing import Any
 from jaxconv._explain.containers import explain_identity
 from jaxconv._explain.convolution import explain_convolution, is_convolution
 from jaxconv._explain.explanation import Explanation
+from jaxconv._explain.normalization import explain_norm, explain_response_norm
 from jaxconv._explain.padding import explain_pad
 from jaxconv._explain.parser import EXAMPLE, layer_of_text
 from jaxconv._explain.patches import explain_flatten, explain_patches
 from jaxconv._explain.pooling import explain_adaptive_pool, explain_pool
 from jaxconv._layers.containers import Identity
+from jaxconv._layers.normalization import LocalResponseNorm, Norm
 from jaxconv._layers.padding import Pad
 from jaxconv._layers.patches import Flatten, Fold, Unfold
 from jaxconv._layers.pooling import AdaptiveAvgPool, AvgPool, MaxPool
@@ -65,6 +67,8 @@ def _is(*classes: type) -> Callable[[Any], bool]:
 
 _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any, tuple[int, ...]], Explanation]], ...] = (
     (is_convolution, explain_convolution),
+    (_is(Norm), explain_norm),
+    (_is(LocalResponseNorm), explain_response_norm),
     (_is(Pad), explain_pad),
     (_is(MaxPool, AvgPool), explain_pool),
     (_is(AdaptiveAvgPool), explain_adaptive_pool),

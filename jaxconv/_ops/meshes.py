@@ -12,34 +12,44 @@ from typing import Any
 import jax
 from jax.sharding import AxisType, PartitionSpec
 
+_Places = Sequence[tuple[int, int] | None]
+
 
 def divided(
-    run: Callable[..., jax.Array], arrays: Sequence[Any], places: Sequence[tuple[int, int] | None], **static: Any
-) -> jax.Array:
+    run: Callable[..., Any], arrays: Sequence[Any], places: _Places | tuple[_Places | None, ...], **static: Any
+) -> Any:
     """`run(*arrays, **static)`, typed.
 
     Args:
         run: an op of the arrays.
         arrays: its arguments; None for a bias that is not there.
         places: for each axis of the result (which array, which of its axes) it is divided like; None where it is whole.
-            A mesh axis that is named twice is the first one's.
+            A mesh axis that is named twice is the first one's. Of several results it is a tuple of such lists, None
+            where one is missing.
         static: what else `run` takes; nothing that is traced.
     """
     if AxisType.Explicit not in jax.sharding.get_abstract_mesh().axis_types:
         return run(*arrays, **static)
     specs = [() if a is None else tuple(jax.typeof(a).sharding.spec) for a in arrays]
+    several = places if isinstance(places, tuple) else (places,)
+    results = tuple(None if each is None else _spec_of(each, specs) for each in several)
+    result = results if isinstance(places, tuple) else results[0]
+    return _typed(run, tuple(static.items()), result)(*arrays)
+
+
+def _spec_of(places: Any, specs: Sequence[tuple[Any, ...]]) -> PartitionSpec:
     entries: list[Any] = []
-    taken: set[str] = set()
+    taken: set[Any] = set()
     for place in places:
         entry = specs[place[0]][place[1]] if place is not None else None
         names = {entry} if isinstance(entry, str) else set(entry or ())
         entries.append(None if names & taken else entry)
         taken |= names
-    return _typed(run, tuple(static.items()), PartitionSpec(*entries))(*arrays)
+    return PartitionSpec(*entries)
 
 
 @functools.lru_cache
-def _typed(run: Callable[..., jax.Array], static: tuple[tuple[str, Any], ...], result: PartitionSpec) -> Any:
+def _typed(run: Callable[..., jax.Array], static: tuple[tuple[str, Any], ...], result: Any) -> Any:
     # Compiled as a whole: one by one, the arrays in between would have the types that XLA's partitioner finds for them.
     return jax.jit(jax.sharding.auto_axes(functools.partial(run, **dict(static)), out_sharding=result))
 

@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import numbers
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -95,6 +96,19 @@ def truth(name: str, value: object) -> bool:
     if not (value is None or of_numpy or (isinstance(value, int) and value in (0, 1))):
         raise TypeError(f"{name} must be True or False, got {show(value)}")
     return bool(value)
+
+
+def number(name: str, value: Any) -> float:
+    """`value` as a float; as in PyTorch a bool is a number here, and so is an array of one."""
+    is_real = isinstance(value, numbers.Real) or getattr(value, "shape", None) == ()
+    try:
+        if not is_real:
+            raise TypeError
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be a number that a float can hold, got {short(value)}") from None
+    except TypeError:  # JAX's own, of a number that is known only when the program runs, among them
+        raise TypeError(f"{name} must be a number that is known when the call is made, got {show(value)}") from None
 
 
 def axis_number(name: str, value: object, ndim: int) -> int:

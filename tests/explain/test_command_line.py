@@ -38,7 +38,7 @@ def test_the_command_prints_json_and_draws(capsys, tmp_path):
         (["explain", "Conv2d(1, 1)", "--input", "1"], "missing 1 required positional argument: 'kernel_size'"),
         (["explain", "Conv9d(1, 1, 1)", "--input", "1"], "layer 'Conv9d' is not one of jaxconv.nnx; did you mean"),
         (["explain", "Conv2d(1, 1, 1)", "--input", "5,5"], "input of a 2-D convolution must have shape (N, C, H, W)"),
-        (["explain", "Flatten()", "--input", "5,5", "--png", "x.png"], "has no picture: it only renumbers positions"),
+        (["explain", "Flatten()", "--input", "5,5", "--png", "x.png"], "has no picture: it has no windows"),
         (["explain", "MaxPool1d(1)", "--input", "5,5", "--png", "/nowhere/x.png"], "No such file or directory"),
     ],
 )

@@ -135,7 +135,7 @@ def test_a_long_view_is_broken_and_keeps_taps_and_border():
 @pytest.mark.parametrize(
     ("text", "shape", "message"),
     [
-        ("Flatten()", (2, 3, 4), "Flatten(start_dim=1, end_dim=-1) has no picture: it only renumbers positions"),
+        ("Flatten()", (2, 3, 4), "Flatten(start_dim=1, end_dim=-1) has no picture: it has no windows"),
         ("AdaptiveAvgPool1d(0)", (2, 3, 4), "has no picture: its output is empty, of shape (2, 3, 0)"),
     ],
 )

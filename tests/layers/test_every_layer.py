@@ -111,10 +111,13 @@ def test_the_arguments_stand_in_pytorchs_order(layer):
         p for p in inspect.signature(getattr(torch.nn, layer.name)).parameters.values()
         if p.name not in ("device", "dtype")
     ]  # fmt: skip
+    by_name = [p for p in theirs if p.kind is p.KEYWORD_ONLY]
+    in_order = [p.name for p in theirs if p not in by_name]
     for shell in (jaxconv.nnx, jaxconv.linen):
         constructor = inspect.signature(getattr(shell, layer.name).__init__)
-        ours = list(constructor.parameters.values())[1 : len(theirs) + 1]
-        assert [p.name for p in ours] == [p.name for p in theirs]
+        assert list(constructor.parameters)[1 : len(in_order) + 1] == in_order
+        ours = [constructor.parameters[p.name] for p in theirs]
+        assert all(p.kind is p.KEYWORD_ONLY for p in ours[len(in_order) :])
         required = inspect.Parameter.empty
         for our, their in zip(ours, theirs, strict=True):
             # `return_indices` and `divisor_override` come with PyTorch's defaults too.

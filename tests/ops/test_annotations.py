@@ -18,13 +18,19 @@ def matches(array, annotation) -> bool:
     return any(isinstance(array, one) for one in typing.get_args(annotation) or (annotation,))
 
 
+def parts(annotation):
+    """What an annotation is a union or a tuple of, down to single types."""
+    inner = typing.get_args(annotation)
+    return [part for one in inner for part in parts(one)] if inner else [annotation]
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_array_has_a_shape(name):
     hints = getattr(jaxconv, name).__annotations__
     arrays = [hints[a] for a in ("input", "weight", "bias", "grad_output", "return") if a in hints]
     assert arrays
     for hint in arrays:
-        for one in typing.get_args(hint) or (hint,):
+        for one in parts(hint):
             assert one is type(None) or getattr(one, "dims", None) is not None, f"{name}: {one}"
 
 

@@ -63,7 +63,8 @@ THINNED = ("max_pool1d", "max_pool2d", "max_pool3d")
 STEPS = {"float64": 5, "float32": 11, "complex128": 1}
 PARTS = 3  # of the samples of such an op
 
-FUNCTIONS = [n for n in dir(jaxconv) if n.startswith(("conv", "unfold", "fold", "pad", "max_", "avg_", "adaptive_"))]
+KINDS = ("conv", "unfold", "fold", "pad", "max_", "avg_", "adaptive_")
+FUNCTIONS = [n for n in dir(jaxconv) if n.startswith(KINDS) or n.endswith("_norm")]
 LAYERS = [name for name in jaxconv.nnx.__all__ if name not in OF_OTHERS]
 
 
@@ -193,15 +194,21 @@ def inputs(cls, dtype):
 
 
 def their_layer(cls, args, kwargs, dtype, x):
-    """A module of PyTorch and its parameters."""
+    """A module of PyTorch, and its parameters and its statistics by their names."""
     layer = cls(*args, **kwargs)
     if cls.__name__.startswith("Lazy"):
         layer(x.to(torch.float32))
     layer = layer.to(getattr(torch, dtype))
-    return layer, [torch_side.to_numpy(p) for p in layer.parameters()]
+    statistics = {}
+    for name, buffer in layer.named_buffers():
+        # As if there had been batches before; a variance is positive.
+        drawn = side_by_side.numbers(side_by_side.rng_of(name), tuple(buffer.shape), str(buffer.dtype)[6:])
+        statistics[name] = np.asarray(abs(drawn) if name != "running_mean" else drawn)
+    return layer, {n: torch_side.to_numpy(p) for n, p in layer.named_parameters()}, statistics
 
 
-def nnx_layer(name, args, kwargs, dtype, x):
+def nnx_layer(name, args, kwargs, dtype, x, parameters=(), statistics=(), training=True):
+    """The layer as a function of its input, its parameters and its statistics; its own where no names are given."""
     cls = getattr(jaxconv.nnx, name)
     if "rngs" in inspect.signature(cls.__init__).parameters:
         kwargs = {**kwargs, "rngs": nnx.Rngs(0), "param_dtype": dtype}
@@ -210,21 +217,36 @@ def nnx_layer(name, args, kwargs, dtype, x):
         layer(x)
     graph, state = nnx.split(layer)
 
-    def apply(x, *parameters):
-        new = {k: state[k].replace(p) for k, p in zip(("weight", "bias"), parameters, strict=False)}
-        return nnx.merge(graph, nnx.State(new))(x)
+    def apply(x, *arrays):
+        new = {k: state[k].replace(p) for k, p in zip((*parameters, *statistics), arrays, strict=True)}
+        made = nnx.merge(graph, nnx.State(new) if new else state)
+        made.train() if training else made.eval()
+        return made(x), *(getattr(made, name)[...] for name in statistics)
 
     return apply
 
 
-def linen_layer(name, args, kwargs, dtype, x):
+def linen_layer(name, args, kwargs, dtype, x, parameters=(), statistics=(), training=True):
     if name.startswith("Lazy"):
         name, args = name.removeprefix("Lazy"), (None, *args)
     cls = getattr(jaxconv.linen, name)
-    if "param_dtype" in inspect.signature(cls).parameters:
+    fields = inspect.signature(cls).parameters
+    if "param_dtype" in fields:
         kwargs = {**kwargs, "param_dtype": dtype}
+    if "use_running_average" in fields:
+        kwargs = {**kwargs, "use_running_average": not training}
     layer = cls(*args, **kwargs)
-    return lambda x, *ps: layer.apply({"params": dict(zip(("weight", "bias"), ps, strict=False))} if ps else {}, x)
+
+    def apply(x, *arrays):
+        given = iter(arrays)
+        names = {"params": parameters, "batch_stats": statistics}
+        variables = {key: {n: next(given) for n in some} for key, some in names.items()}
+        if not arrays:
+            variables = layer.init(jax.random.key(0), x)
+        y, changed = layer.apply(variables, x, mutable=["batch_stats"])
+        return y, *(changed["batch_stats"][name] for name in statistics)
+
+    return apply
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -233,35 +255,44 @@ def test_layers(name):
     """Both shells in one program, since they come to the same instructions, which are then compiled once."""
     cls, programs, given_to, wanted = getattr(torch.nn, name), [], [], []
     for dtype in DTYPES:
-        for args, kwargs, given in inputs(cls, dtype):
-            text = f"{name}{args}{kwargs} of {dtype}{tuple(given.shape)}"
-            layer, parameters = their_layer(cls, args, kwargs, dtype, given)
+        for (args, kwargs, given), training in itertools.product(inputs(cls, dtype), (True, False)):
+            text = f"{name}{args}{kwargs} of {dtype}{tuple(given.shape)}{'' if training else ' in evaluation'}"
+            layer, parameters, statistics = their_layer(cls, args, kwargs, dtype, given)
+            if not (training or statistics):
+                continue  # the same again
+            if given.is_complex() and given.numel() == 0 and name.startswith("BatchNorm"):
+                continue  # PyTorch refuses complex numbers where there are some: see `differences`
 
-            def theirs(x, *parameters, layer=layer):
-                names = [n for n, _ in layer.named_parameters()]
-                return torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), (x,))
+            layer.train(training)
 
-            arrays = [torch_side.to_numpy(given), *parameters]
+            def theirs(x, *arrays, layer=layer, names=(*parameters, *statistics)):
+                state = dict(zip(names, arrays, strict=True))
+                y = torch.func.functional_call(layer, state, (x,))
+                return y, *(state[name] for name, _ in layer.named_buffers())  # as they have been written
+
+            arrays = [torch_side.to_numpy(given), *parameters.values(), *statistics.values()]
             refused = torch_side.refusal(theirs, *map(torch_side.to_torch, arrays))
             if refused is not None:
                 assert "not implemented for 'Complex" in str(refused), f"{text}: {refused}"
                 continue
-            g = side_by_side.cotangents_of(text, theirs, arrays)
-            outcome = torch_side.run(theirs, arrays, g)
+            constant = tuple(range(1 + len(parameters), len(arrays)))
+            g = side_by_side.cotangents_of(text, theirs, arrays, constant)
+            outcome = torch_side.run(theirs, arrays, g, constant)
             for shell in (nnx_layer, linen_layer):
-                wanted.append((f"{shell.__name__} {text}", outcome, arrays))
-                programs.append(shell(name, args, kwargs, dtype, arrays[0]))
+                moving = side_by_side.moving_of(arrays, constant)
+                wanted.append((f"{shell.__name__} {text}", outcome, arrays, moving))
+                programs.append(shell(name, args, kwargs, dtype, arrays[0], parameters, statistics, training))
                 given_to.append((arrays, g))
     assert len(wanted) >= 8
 
     def all_of_them(inputs):
-        for apply, (arrays, g) in zip(programs, inputs, strict=True):
-            yield side_by_side.value_and_gradients(apply, arrays, g, side_by_side.moving_of(arrays))
+        for apply, (arrays, g), (*_, moving) in zip(programs, inputs, wanted, strict=True):
+            yield side_by_side.value_and_gradients(apply, arrays, g, moving)
 
     results = jax.tree.map(np.asarray, jax.jit(lambda inputs: list(all_of_them(inputs)))(given_to))
     problems = []
-    for (text, theirs, arrays), (value, gradients) in zip(wanted, results, strict=True):
-        told = side_by_side.problems_of(theirs, value, gradients, arrays, side_by_side.moving_of(arrays))
+    for (text, theirs, arrays, moving), (value, gradients) in zip(wanted, results, strict=True):
+        told = side_by_side.problems_of(theirs, value, gradients, arrays, moving)
         problems += [f"{text}: {problem}" for problem in told if problem]
     assert not problems, "\n".join(problems)
 
@@ -274,7 +305,7 @@ def test_errors_of_layers(shell):
             continue
         for error in info.module_error_inputs_func(info, "cpu", torch.float64, False, True):
             made, given = error.module_error_input.constructor_input, error.module_error_input.forward_input
-            x = torch_side.to_numpy(given.args[0])
+            x = torch_side.to_numpy(given.args[0]) if given.args else None  # refused when it is made
             with pytest.raises(side_by_side.REFUSALS):
                 shell(info.module_cls.__name__, *without_what_is_left_out(info.module_cls, made), "float64", x)(x)
             seen += 1

@@ -22,6 +22,7 @@ X2, W2 = np.ones((2, 4, 9, 8), "float32"), np.ones((6, 2, 3, 2), "float32")
 X3, W3 = np.ones((2, 4, 7, 9, 8), "float32"), np.ones((6, 2, 3, 2, 1), "float32")
 T1 = np.ones((4, 3, 3), "float32")  # a transposed weight, of 4 channels in 2 groups to 6
 T2 = np.ones((4, 3, 3, 2), "float32")
+NORM4 = np.ones(4, "float32")
 POOLED = np.zeros((2, 3, 8, 6), "float32")
 
 
@@ -628,6 +629,180 @@ REFUSALS = {
         lambda: jaxconv.adaptive_avg_pool2d(POOLED, (2, -1)),
         ValueError,
         ["output_size[1]", "-1"],
+    ),
+    # Normalisations.
+    "batch norm, a list": (lambda: jaxconv.batch_norm([[1.0]]), TypeError, ["input must be an array", "list"]),
+    "batch norm, integers": (
+        lambda: jaxconv.batch_norm(X1.astype(int), training=True),
+        TypeError,
+        ["input has dtype int", "a batch norm needs real floating point numbers", "input.astype('float32')"],
+    ),
+    "batch norm, complex": (
+        lambda: jaxconv.batch_norm(X1 + 0j, training=True),
+        TypeError,
+        ["input has dtype complex64", "input.real"],
+    ),
+    "batch norm, axes": (
+        lambda: jaxconv.batch_norm(X1[0, 0], training=True),
+        ValueError,
+        ["input of a batch norm must have 2 axes or more", "(9,)", "input[None]"],
+    ),
+    "batch norm, one value": (
+        lambda: jaxconv.batch_norm(X1[:1, :, :1], training=True),
+        ValueError,
+        ["more than one value per channel", "(1, 4, 1)", "training=False"],
+    ),
+    "batch norm, eps": (
+        lambda: jaxconv.batch_norm(X1, training=True, eps=0),
+        ValueError,
+        ["eps of a batch norm must be positive with training=True, got 0.0"],
+    ),
+    "batch norm, eps in evaluation": (
+        lambda: jaxconv.batch_norm(X1, NORM4, NORM4, eps=-1),
+        ValueError,
+        ["eps of a batch norm must be zero or positive with training=False, got -1.0"],
+    ),
+    "eps, a string": (
+        lambda: jaxconv.batch_norm(X1, training=True, eps="1e-5"),
+        TypeError,
+        [": eps must be a number", "'1e-5' of type str"],
+    ),
+    "eps, too large": (
+        lambda: jaxconv.layer_norm(X1, 9, eps=10**400),
+        ValueError,
+        [": eps must be a number that a float can hold", "an int of 1329 bits"],
+    ),
+    "eps, traced": (
+        lambda: jax.jit(lambda eps: jaxconv.group_norm(X1, 2, eps=eps))(1e-5),
+        TypeError,
+        [": eps must be a number that is known when the call is made"],
+    ),
+    "momentum, None": (
+        lambda: jaxconv.batch_norm(X1, NORM4, NORM4, training=True, momentum=None),
+        TypeError,
+        ["momentum must be a number", "None of type NoneType"],
+    ),
+    "momentum, integers": (
+        lambda: jaxconv.instance_norm(X1, NORM4, NORM4, momentum=np.array(1)),
+        TypeError,
+        ["momentum must be a float", "an array of dtype int64"],
+    ),
+    "training": (
+        lambda: jaxconv.batch_norm(X1, training=1),
+        TypeError,
+        ["training must be True or False", "1 of type int"],
+    ),
+    "batch norm, no statistics": (
+        lambda: jaxconv.batch_norm(X1, NORM4),
+        ValueError,
+        ["training=False needs running_mean and running_var, got None for running_var"],
+    ),
+    "instance norm, no statistics": (
+        lambda: jaxconv.instance_norm(X1, use_input_stats=False),
+        ValueError,
+        ["use_input_stats=False needs running_mean and running_var", "None for running_mean and running_var"],
+    ),
+    "batch norm, half of the statistics": (
+        lambda: jaxconv.batch_norm(X1, None, NORM4, training=True),
+        ValueError,
+        ["must be given together, got None for running_mean"],
+    ),
+    "batch norm, shape of a parameter": (
+        lambda: jaxconv.batch_norm(X1, weight=zeros(9), training=True),
+        ValueError,
+        ["weight must have shape (4,)", "(2, 4, 9)", "got shape (9,)"],
+    ),
+    "batch norm, shape of statistics, channels last": (
+        lambda: jaxconv.batch_norm(X1, NORM4, NORM4, data_format="channels_last"),
+        ValueError,
+        ["running_mean must have shape (9,)", "got shape (4,)"],
+    ),
+    "batch norm, dtype of a parameter": (
+        lambda: jaxconv.batch_norm(X1, weight=NORM4.astype("float16"), training=True),
+        TypeError,
+        ["weight has dtype float16", "input has float32", "weight.astype('float32')"],
+    ),
+    "batch norm, parameters of two dtypes": (
+        lambda: jaxconv.batch_norm(X1.astype("float16"), None, None, NORM4, NORM4.astype("float16"), True),
+        TypeError,
+        ["bias has dtype float16", "weight has float32", "bias.astype('float32')"],
+    ),
+    "instance norm, dtype of statistics": (
+        lambda: jaxconv.instance_norm(X1, NORM4.astype(int), NORM4),
+        TypeError,
+        ["running_mean has dtype int", "an instance norm needs", "running_mean.astype('float32')"],
+    ),
+    "instance norm, one position": (
+        lambda: jaxconv.instance_norm(X1[:, :, :1]),
+        ValueError,
+        ["more than one position", "(2, 4, 1)", "batch_norm", "use_input_stats=False"],
+    ),
+    "num_groups": (lambda: jaxconv.group_norm(X1, 0), ValueError, ["num_groups must be positive", "got 0"]),
+    "num_groups, a bool": (lambda: jaxconv.group_norm(X1, True), TypeError, ["num_groups must be an integer"]),
+    "num_groups, no divisor": (
+        lambda: jaxconv.group_norm(X1, 6),
+        ValueError,
+        ["num_groups must divide the channels of the input", "num_groups=6 and 4 channels; 2 would divide them"],
+    ),
+    "group norm, one value": (
+        lambda: jaxconv.group_norm(X1[:1, :, :1], 4),
+        ValueError,
+        ["more than one value per group", "(1, 4, 1)", "num_groups=4", "fewer groups"],
+    ),
+    "normalized_shape": (
+        lambda: jaxconv.layer_norm(X1, (4, 8)),
+        ValueError,
+        ["normalized_shape must be that of the last axes", "got (4, 8)", "(2, 4, 9)"],
+    ),
+    "normalized_shape, none": (
+        lambda: jaxconv.rms_norm(X1, ()),
+        ValueError,
+        ["normalized_shape must have at least one entry", "() of type tuple"],
+    ),
+    "normalized_shape, a float": (
+        lambda: jaxconv.layer_norm(X1, 9.0),
+        TypeError,
+        ["normalized_shape must be an int or a tuple of ints", "9.0 of type float"],
+    ),
+    "normalized_shape, a bool in it": (
+        lambda: jaxconv.layer_norm(X1[..., :1], (True,)),
+        TypeError,
+        ["normalized_shape[0] must be an integer", "True"],
+    ),
+    "layer norm, shape of a parameter": (
+        lambda: jaxconv.layer_norm(X1, (4, 9), None, NORM4),
+        ValueError,
+        ["bias must have the shape of normalized_shape, (4, 9)", "got shape (4,)"],
+    ),
+    "rms norm, a complex weight": (
+        lambda: jaxconv.rms_norm(X1, 9, zeros(9) + 0j),
+        TypeError,
+        ["weight has dtype complex64", "an RMS norm needs real floating point numbers", "weight.real"],
+    ),
+    "size of a local response norm": (
+        lambda: jaxconv.local_response_norm(X1, 0),
+        ValueError,
+        ["size must be positive", "got 0"],
+    ),
+    "local response norm, axes": (
+        lambda: jaxconv.local_response_norm(X1[0], 2),
+        ValueError,
+        ["a local response norm must have 3 axes or more", "(4, 9)"],
+    ),
+    "layers of norms, axes": (
+        lambda: jaxconv.nnx.BatchNorm2d(4)(X1),
+        ValueError,
+        ["input of a batch norm of 2-D images must have shape (N, C, H, W)", "got shape (2, 4, 9)"],
+    ),
+    "layers of norms, axes, 1-D": (
+        lambda: jaxconv.nnx.BatchNorm1d(4, data_format="channels_last")(X2),
+        ValueError,
+        ["of 1-D images must have shape (N, L, C) or (N, C), got shape (2, 4, 9, 8)"],
+    ),
+    "layers of norms, channels": (
+        lambda: jaxconv.nnx.InstanceNorm1d(5, affine=True)(X1),
+        ValueError,
+        ["input must have num_features=5 channels, got 4", "make the layer with num_features=4"],
     ),
     # Numbers that nothing can count.
     "an int of 64 bits": (conv1(stride=2**63), ValueError, ["stride must be below 2**63", "got 9223372036854775808"]),

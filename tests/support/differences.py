@@ -165,6 +165,14 @@ DIFFERENCES = (
         REFUSES,
         _says("'value' .* must be float, not complex"),
     ),
+    Difference(
+        "an int as normalized_shape of a function",
+        "PyTorch's layers take it, its functions do not",
+        call("layer_norm", X, 6),
+        RUNS,
+        REFUSES,
+        _says("'normalized_shape' .* must be tuple of ints, not"),
+    ),
     # Refusals: PyTorch runs it, to no good end.
     Difference(
         "no input channels",
@@ -221,6 +229,30 @@ DIFFERENCES = (
         REFUSES,
         RUNS,
         lambda call, theirs: call.name == "adaptive_avg_pool1d" and 0 in call.placeholders[0].shape,
+    ),
+    Difference(
+        "a normalisation of nothing",
+        "PyTorch gives an input without values back before it looks at its axes, its dtype, or the other arguments",
+        call("batch_norm", Arr((0,)), Arr((0,)), Arr((0,)), training=True),
+        REFUSES,
+        RUNS,
+        lambda call, theirs: call.name.endswith("_norm") and 0 in call.placeholders[0].shape,
+    ),
+    Difference(
+        "integers in a local response norm",
+        "PyTorch takes int64 alone, and truncates the means of their squares",
+        call("local_response_norm", Arr((2, 4, 5), "int64"), 3),
+        REFUSES,
+        RUNS,
+        lambda call, theirs: call.name == "local_response_norm" and call.placeholders[0].dtype == "int64",
+    ),
+    Difference(
+        "a complex weight of real numbers in an RMS norm",
+        "PyTorch drops the imaginary part of the result",
+        call("rms_norm", X, (6,), Arr((6,), "complex128")),
+        REFUSES,
+        RUNS,
+        lambda call, theirs: call.name == "rms_norm" and [a.dtype[:7] for a in call.placeholders][1:] == ["complex"],
     ),
 )
 

@@ -84,6 +84,40 @@ def _layers():
             )
         adaptive = getattr(functional, f"adaptive_avg_pool{rank}d")
         yield Layer(f"AdaptiveAvgPool{rank}d", (4,), {}, (2, 4, *size), lambda x, v, f=adaptive: f(x, 4))
+        # In training, which a new layer of NNX is in.
+        yield Layer(
+            f"BatchNorm{rank}d",
+            (4, 1e-3, None),
+            {},
+            (2, 4, *size),
+            lambda x, v: functional.batch_norm(x, None, None, v["weight"], v["bias"], True, eps=1e-3)[0],
+            {"use_running_average": False},
+            unbatched=False,
+        )
+        yield Layer(
+            f"InstanceNorm{rank}d",
+            (4, 1e-3, 0.2, True, True),
+            {},
+            (2, 4, *size),
+            lambda x, v: functional.instance_norm(x, None, None, v["weight"], v["bias"], eps=1e-3)[0],
+            {"use_running_average": False},
+        )
+    yield Layer(
+        "GroupNorm",
+        (2, 4, 1e-3),
+        {"bias": False},
+        (2, 4, 7, 9),
+        lambda x, v: functional.group_norm(x, 2, v["weight"], eps=1e-3),
+        unbatched=False,
+    )
+    yield Layer(
+        "LocalResponseNorm",
+        (3, 1e-2, 0.5, 2.0),
+        {},
+        (2, 4, 7, 9),
+        lambda x, v: functional.local_response_norm(x, 3, 1e-2, 0.5, 2.0),
+        unbatched=False,
+    )
     axes = {"formats": False}  # PyTorch defines them on axes, not on images
     yield Layer(
         "Unfold",
@@ -93,6 +127,15 @@ def _layers():
         lambda x, v: functional.unfold(x, (2, 3), 1, (1, 0), 2),
         **axes,
     )
+    yield Layer(
+        "LayerNorm",
+        ((7, 9), 1e-3),
+        {},
+        (2, 4, 7, 9),
+        lambda x, v: functional.layer_norm(x, (7, 9), v["weight"], v["bias"], 1e-3),
+        **axes,
+    )
+    yield Layer("RMSNorm", (9,), {}, (2, 4, 7, 9), lambda x, v: functional.rms_norm(x, 9, v["weight"]), **axes)
     yield Layer("Fold", ((4, 5), (2, 3)), {}, (2, 12, 9), lambda x, v: functional.fold(x, (4, 5), (2, 3)), **axes)
     yield Layer("Flatten", (1, 2), {}, (2, 4, 7, 9), lambda x, v: x.reshape(2, 28, 9), **axes, unbatched=False)
     yield Layer("Identity", (54,), {"unused": 0.1}, (2, 4, 7, 9), lambda x, v: x, **axes)
