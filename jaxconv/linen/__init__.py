@@ -18,6 +18,7 @@ from jaxconv.linen.padding import (
     ReflectionPad1d, ReflectionPad2d, ReflectionPad3d, ReplicationPad1d, ReplicationPad2d, ReplicationPad3d,
     ZeroPad1d, ZeroPad2d, ZeroPad3d,
 )
+from jaxconv.linen.parametrization import spectral_norm, weight_norm
 from jaxconv.linen.patches import Flatten, Fold, Unfold
 from jaxconv.linen.pooling import (
     AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d, AvgPool1d, AvgPool2d, AvgPool3d,
@@ -45,4 +46,5 @@ __all__ = [
     "Sequential",
     "Unfold",
     "ZeroPad1d", "ZeroPad2d", "ZeroPad3d",
+    "spectral_norm", "weight_norm",
 ]

@@ -32,14 +32,18 @@ class _Convolution(nn.Module):
         object.__setattr__(self, "bias", truth("bias", layer.bias))
         super().__post_init__()
 
-    def _apply(self, x: jax.Array, output_size: Sequence[int] | None = None) -> jax.Array:
+    def _apply(self, x: jax.Array, output_size: Sequence[int] | None = None, **training: Any) -> jax.Array:
         layer: Any = self  # the fields are those of the subclasses
         channels = _layer.channels_of(layer, x) if layer.in_channels is None else layer.in_channels
         shape = _layer.weight_shape(layer, channels)
         weight_init, bias_init = _layer.initialisers(layer, shape)
-        weight = self.param("weight", weight_init, shape, layer.param_dtype)
+        weight = self._weight(weight_init, shape, **training)
         bias = self.param("bias", bias_init, (layer.out_channels,), layer.param_dtype) if layer.bias else None
         return _layer.call(layer, x, weight, bias, output_size)
+
+    def _weight(self, init: Any, shape: tuple[int, ...]) -> jax.Array:
+        layer: Any = self
+        return self.param("weight", init, shape, layer.param_dtype)
 
     def __repr__(self) -> str:
         layer: Any = self

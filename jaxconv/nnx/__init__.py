@@ -21,6 +21,7 @@ from jaxconv.nnx.padding import (
     ReflectionPad1d, ReflectionPad2d, ReflectionPad3d, ReplicationPad1d, ReplicationPad2d, ReplicationPad3d,
     ZeroPad1d, ZeroPad2d, ZeroPad3d,
 )
+from jaxconv.nnx.parametrization import remove_parametrizations, spectral_norm, weight_norm
 from jaxconv.nnx.patches import Flatten, Fold, Unfold
 from jaxconv.nnx.pooling import (
     AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d, AvgPool1d, AvgPool2d, AvgPool3d,
@@ -50,4 +51,5 @@ __all__ = [
     "Sequential",
     "Unfold",
     "ZeroPad1d", "ZeroPad2d", "ZeroPad3d",
+    "remove_parametrizations", "spectral_norm", "weight_norm",
 ]

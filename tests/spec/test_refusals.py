@@ -46,6 +46,10 @@ def pad(*amounts, x=X2, **arguments):
     return lambda: jaxconv.pad(x, amounts, **arguments)
 
 
+def conv_layer(**options):
+    return jaxconv.nnx.Conv1d(4, 6, 2, rngs=nnx.Rngs(0), **options)
+
+
 def zeros(*shape, dtype="float32"):
     return np.zeros(shape, dtype)
 
@@ -121,6 +125,77 @@ REFUSALS = {
         lambda: jaxconv.nnx.Sequential(lambda x, scale: x)(X1, scales=2),
         TypeError,
         ["none of the layers has an argument 'scales'", "did you mean 'scale'?"],
+    ),
+    # Parametrisations.
+    "dim of a weight norm": (
+        lambda: jaxconv.nnx.weight_norm(conv_layer(), dim=3),
+        ValueError,
+        ["dim must be an axis of the weight, from -3 to 2", "got 3"],
+    ),
+    "a weight norm of complex numbers": (
+        lambda: jaxconv.nnx.weight_norm(conv_layer(param_dtype="complex64")),
+        TypeError,
+        ["weight_norm is defined for real weights", "got complex64", "use spectral_norm"],
+    ),
+    "eps of a spectral norm, a word": (
+        lambda: jaxconv.nnx.spectral_norm(conv_layer(), eps="1e-12"),
+        TypeError,
+        ["eps must be a number", "got '1e-12' of type str"],
+    ),
+    "eps of a spectral norm, negative": (
+        lambda: jaxconv.nnx.spectral_norm(conv_layer(), eps=float("nan")),
+        ValueError,
+        ["eps must be zero or positive and finite", "got nan of type float"],
+    ),
+    "iterations of a spectral norm": (
+        lambda: jaxconv.nnx.spectral_norm(conv_layer(), n_power_iterations=0),
+        ValueError,
+        ["n_power_iterations must be positive", "got 0"],
+    ),
+    "name of a parameter, a number": (
+        lambda: jaxconv.nnx.weight_norm(conv_layer(), 3),
+        TypeError,
+        ["name must be a string", "got 3 of type int"],
+    ),
+    "name of a parameter, unknown": (
+        lambda: jaxconv.nnx.weight_norm(conv_layer(), "kernel"),
+        ValueError,
+        ["Conv1d has no parameter 'kernel'", "it has 'weight', 'bias'"],
+    ),
+    "a parameter that is not there yet": (
+        lambda: jaxconv.nnx.weight_norm(jaxconv.nnx.LazyConv1d(3, 2, rngs=nnx.Rngs(0))),
+        ValueError,
+        ["weight of LazyConv1d is None", "call a layer that finds its in_channels once before"],
+    ),
+    "a parameter that is computed": (
+        lambda: jaxconv.nnx.spectral_norm(jaxconv.nnx.weight_norm(conv_layer())),
+        ValueError,
+        ["weight of ParametrizedConv1d is computed from others already", "remove_parametrizations undoes that"],
+    ),
+    "a weight norm of no layer": (
+        lambda: jaxconv.nnx.weight_norm(jaxconv.nnx.Conv1d),
+        TypeError,
+        ["layer must be an nnx.Module", "got the class Conv1d", "make a layer of it"],
+    ),
+    "a value of another shape for a parameter that is computed": (
+        lambda: setattr(jaxconv.nnx.weight_norm(conv_layer()), "weight", zeros(2, 3)),
+        ValueError,
+        ["weight must have shape (6, 4, 2)", "got shape (2, 3)"],
+    ),
+    "leave_parametrized, a number": (
+        lambda: jaxconv.nnx.remove_parametrizations(jaxconv.nnx.weight_norm(conv_layer()), "weight", 1),
+        TypeError,
+        ["leave_parametrized must be True or False", "got 1 of type int"],
+    ),
+    "the original of a weight norm": (
+        lambda: jaxconv.nnx.remove_parametrizations(jaxconv.nnx.weight_norm(conv_layer()), "weight", False),
+        ValueError,
+        ["weight is computed from 2 arrays", "only leave_parametrized=True can remove that"],
+    ),
+    "removing what is not there": (
+        lambda: jaxconv.nnx.remove_parametrizations(jaxconv.nnx.weight_norm(conv_layer()), "bias"),
+        ValueError,
+        ["ParametrizedConv1d computes 'weight' of its parameters", "got 'bias' of type str"],
     ),
     # Integers.
     "groups, a float": (conv1(groups=2.0), TypeError, ["groups must be an integer", "2.0 of type float"]),

@@ -142,8 +142,8 @@ def _layers():
 
 
 LAYERS = list(_layers())
-# What is made of other layers, and what changes one.
-OF_OTHERS = ("Sequential",)
+# What is made of other layers, and what changes one; the last in NNX alone.
+OF_OTHERS = ("Sequential", "weight_norm", "spectral_norm", "remove_parametrizations")
 all_layers = pytest.mark.parametrize("layer", LAYERS, ids=str)
 convolutions = pytest.mark.parametrize("layer", [layer for layer in LAYERS if layer.name.startswith("Conv")], ids=str)
 
