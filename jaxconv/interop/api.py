@@ -110,7 +110,8 @@ def load_state_dict(
         >>> layer.kernel[...].shape
         (3, 2)
     """
-    return _load(nnx_entries(module, flattened), state_dict, strict, rename, type(module).__name__)
+    given = renamed(arrays_of(state_dict), rename)
+    return _load(nnx_entries(module, flattened, given), given, strict, type(module).__name__)
 
 
 def save_safetensors(
@@ -227,13 +228,13 @@ def linen_from_state_dict(
         216.0
     """
     new = copied(variables)
-    _load(linen_entries(new, flattened), state_dict, strict, rename, "the Linen module")
+    _load(linen_entries(new, flattened), renamed(arrays_of(state_dict), rename), strict, "the Linen module")
     return freeze(new) if isinstance(variables, FrozenDict) else new  # type: ignore[return-value]
 
 
-def _load(entries: Sequence[Entry], source: Any, strict: bool, rename: Rename | None, whose: str) -> LoadReport:
+def _load(entries: Sequence[Entry], given: Mapping[str, Any], strict: bool, whose: str) -> LoadReport:
     """Writes into the places of `entries` what fits them, or nothing where that is refused."""
-    report, writes = match(entries, renamed(arrays_of(source), rename))
+    report, writes = match(entries, given)
     if strict:
         refuse(report, whose)
     # Every array is on its device before the first one is exchanged: running out of memory changes nothing either.

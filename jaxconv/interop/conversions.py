@@ -4,14 +4,14 @@ A layer of another kind, such as those of `jaxconv.nnx` and `jaxconv.linen`, hol
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from flax import nnx
 
 from jaxconv.interop.recurrent import Gates, recurrent
-from jaxconv.interop.slots import Shapes, Slot, converted, reshaped, same
+from jaxconv.interop.slots import Shape, Shapes, Slot, converted, reshaped, same
 
 
 class Flattened:
@@ -65,24 +65,28 @@ class Kind(NamedTuple):
     Attributes:
         modules: its classes in NNX.
         slots: what its arrays are to PyTorch, or an error that says why they are nothing.
-        in_linen: whether a module of Linen is of this kind, by the shapes of its own arrays and the names of the
+        in_linen: whether a module of Linen is of this kind, by the shapes of its own arrays and of the arrays of the
             modules inside it.
         parts: the modules inside it that are no layers of their own; their arrays are `part.name` in `Layer.shapes`.
+        is_pytorchs: whether PyTorch has such a layer, of a module of these classes.
+        is_recurrent: whether it is a cell, several of which are one layer of PyTorch.
     """
 
     modules: tuple[type[nnx.Module], ...]
     slots: Callable[[Layer], list[Slot]]
-    in_linen: Callable[[Shapes, Set[str]], bool] = lambda shapes, inside: False
+    in_linen: Callable[[Shapes, Mapping[str, Shapes]], bool] = lambda shapes, inside: False
     parts: tuple[str, ...] = ()
+    is_pytorchs: Callable[[Any], bool] = lambda module: True
+    is_recurrent: bool = False
 
 
 def kind_of_module(module: nnx.Module) -> Kind | None:
     """The kind of a module of NNX; None where its arrays are PyTorch's as they are."""
-    return next((kind for kind in KINDS if isinstance(module, kind.modules)), None)
+    return next((kind for kind in KINDS if isinstance(module, kind.modules) and kind.is_pytorchs(module)), None)
 
 
-def kind_in_linen(shapes: Shapes, inside: Set[str]) -> Kind | None:
-    """The kind of a module of Linen, by the shapes of its own arrays and the names of the modules inside it."""
+def kind_in_linen(shapes: Shapes, inside: Mapping[str, Shapes]) -> Kind | None:
+    """The kind of a module of Linen, by the shapes of its own arrays and of the modules' inside it."""
     return next((kind for kind in KINDS if kind.in_linen(shapes, inside)), None)
 
 
@@ -91,6 +95,8 @@ def _linear(layer: Layer, input_axes: int = 1) -> list[Slot]:
 
     Behind a flatten of an image PyTorch's columns are ordered (C, H, W), and those of a channels last one (H, W, C).
     """
+    if "kernel" not in layer.shapes:  # it is computed, from arrays that are PyTorch's
+        return [same(name, shape) for name, shape in layer.shapes.items()]
     shape = layer.shapes["kernel"]
     inputs, outputs = math.prod(shape[:input_axes]), math.prod(shape[input_axes:])
     image = layer.flattened.before(layer.path, inputs)
@@ -124,6 +130,8 @@ def _linear_general(layer: Layer) -> list[Slot]:
 
 def _conv(layer: Layer) -> list[Slot]:
     """(*kernel_size, in / groups, out) here, (out, in / groups, *kernel_size) there."""
+    if "kernel" not in layer.shapes:
+        return [same(name, shape) for name, shape in layer.shapes.items()]
     shape = layer.shapes["kernel"]
     rank = len(shape) - 2
     to_torch, to_flax = (rank + 1, rank, *range(rank)), (*range(2, rank + 2), 1, 0)
@@ -167,7 +175,78 @@ def _embed(layer: Layer) -> list[Slot]:
 
 
 def _prelu(layer: Layer) -> list[Slot]:
-    return [reshaped("weight", (1,), "negative_slope", layer.shapes["negative_slope"])]
+    shape = layer.shapes["negative_slope"]
+    return [reshaped("weight", shape or (1,), "negative_slope", shape)]
+
+
+# Flax's names of the layers of attention, in the order in which PyTorch stacks three of them.
+_ATTENTION = ("query", "key", "value", "out")
+
+
+def _attention(layer: Layer) -> list[Slot]:
+    """(in, heads, features of a head) here, (heads * features, in) there, stacked where the three inputs are alike."""
+    shapes = layer.shapes
+    width = shapes["out.kernel"][-1]
+    kernels = [f"{name}.kernel" for name in _ATTENTION[:3]]
+    biases = [f"{name}.bias" for name in _ATTENTION[:3]]
+    inputs = [shapes[kernel][0] for kernel in kernels]
+
+    def weight(name: str, names: list[str]) -> Slot:
+        return Slot(
+            {name: (len(names) * width, shapes[names[0]][0])},
+            tuple(names),
+            lambda a: {name: np.concatenate([a[n].reshape(-1, width).T for n in names])},
+            lambda a: {n: w.T.reshape(shapes[n]) for n, w in zip(names, np.split(a[name], len(names)), strict=True)},
+        )
+
+    if set(inputs) == {width}:
+        slots = [weight("in_proj_weight", kernels)]
+    else:
+        slots = [weight(f"{kernel[0]}_proj_weight", [kernel]) for kernel in kernels]
+    if biases[0] in shapes:
+        slots.append(
+            Slot(
+                {"in_proj_bias": (3 * width,)},
+                tuple(biases),
+                lambda a: {"in_proj_bias": np.concatenate([a[n].reshape(-1) for n in biases])},
+                lambda a: {
+                    n: b.reshape(shapes[n]) for n, b in zip(biases, np.split(a["in_proj_bias"], 3), strict=True)
+                },
+            )
+        )
+    out = shapes["out.kernel"]
+    slots.append(
+        converted(
+            "out_proj.weight",
+            (width, width),
+            "out.kernel",
+            lambda kernel: kernel.reshape(width, width).T,
+            lambda w: w.T.reshape(out),
+        )
+    )
+    if "out.bias" in shapes:
+        slots.append(same("out_proj.bias", (width,), "out.bias"))
+    return slots
+
+
+def _is_pytorchs_attention(kernels: Mapping[str, Shape]) -> bool:
+    """Whether attention is as wide within as its queries and its output, and has as many heads for each of the three.
+
+    Of another width, with fewer heads for keys, or with norms, PyTorch has none.
+    """
+    width, heads, size = kernels["query"]
+    return (
+        heads * size == width
+        and kernels["out"] == (heads, size, width)
+        and all(kernels[name][1:] == (heads, size) for name in ("key", "value"))
+    )
+
+
+def _attention_in_linen(shapes: Shapes, inside: Mapping[str, Shapes]) -> bool:
+    if shapes or inside.keys() != set(_ATTENTION):
+        return False
+    kernels = {name: inside[name].get("kernel", ()) for name in _ATTENTION}
+    return all(len(kernel) == 3 for kernel in kernels.values()) and _is_pytorchs_attention(kernels)
 
 
 def _refused(instead: str) -> Callable[[Layer], list[Slot]]:
@@ -182,7 +261,8 @@ def _refused(instead: str) -> Callable[[Layer], list[Slot]]:
 
 def _cell(module: type[nnx.Module], gates: Gates) -> Kind:
     """A recurrent cell of NNX."""
-    return Kind((module,), lambda layer: recurrent(gates, layer.shapes, layer.suffix), parts=gates.layers)
+    slots = lambda layer: recurrent(gates, layer.shapes, layer.suffix)  # noqa: E731
+    return Kind((module,), slots, parts=gates.layers, is_recurrent=True)
 
 
 def _linen_cell(gates: Gates) -> Kind:
@@ -190,8 +270,9 @@ def _linen_cell(gates: Gates) -> Kind:
     return Kind(
         (),
         lambda layer: recurrent(gates, layer.shapes, layer.suffix),
-        lambda shapes, inside: not shapes and inside == set(gates.layers),
+        lambda shapes, inside: not shapes and inside.keys() == set(gates.layers),
         gates.layers,
+        is_recurrent=True,
     )
 
 
@@ -204,6 +285,16 @@ KINDS = (
         (nnx.BatchNorm, nnx.LayerNorm, nnx.GroupNorm, nnx.InstanceNorm, nnx.RMSNorm),
         _norm,
         lambda shapes, _: "scale" in shapes or "mean" in shapes,
+    ),
+    Kind(
+        (nnx.MultiHeadAttention,),
+        _attention,
+        _attention_in_linen,
+        _ATTENTION,
+        lambda module: (
+            not module.normalize_qk
+            and _is_pytorchs_attention({name: getattr(module, name).kernel.shape for name in _ATTENTION})
+        ),
     ),
     Kind((nnx.Embed,), _embed, lambda shapes, _: "embedding" in shapes),
     Kind((nnx.PReLU,), _prelu, lambda shapes, _: "negative_slope" in shapes),

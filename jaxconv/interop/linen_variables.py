@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from flax.core import meta
 
-from jaxconv.interop.conversions import Flattened, Layer, kind_in_linen
+from jaxconv.interop.conversions import Flattened, Kind, Layer, kind_in_linen
 from jaxconv.interop.names import join
 from jaxconv.interop.slots import Entry, Place, entries_of, shapes_of, unconverted
 
@@ -41,19 +41,70 @@ def linen_entries(variables: dict[str, Any], flattened: Mapping[str, Sequence[in
 
 def _walk(nodes: Nodes, path: str, images: Flattened) -> Iterator[Entry]:
     """The entries of one module and of all below it."""
-    places, below = _places(nodes), _below(nodes)
-    kind = kind_in_linen(shapes_of(places), below.keys())
-    if kind is None:
-        yield from unconverted(path, places)
-    else:
-        for part in kind.parts:
-            places |= {f"{part}.{name}": place for name, place in _places(below.pop(part)).items()}
-        yield from entries_of(path, kind.slots(Layer(path, shapes_of(places), images)), places)
-    is_sequential = bool(below) and all(_numbered(name)[0] == "layers" for name in below)
+    if cells := stacked_cells(nodes):
+        for cell, suffix in cells:
+            yield from _converted(cell, path, images, suffix)[0]
+        return
+    entries, below = _converted(nodes, path, images)
+    yield from entries
+    is_sequential = _is_sequential(below)
     for name, inner in below.items():
         stem, number = _numbered(name)
         level = name if number is None else number if is_sequential else f"{stem}.{number}"
         yield from _walk(inner, join(path, level), images)
+
+
+def _converted(
+    nodes: Nodes, path: str, images: Flattened, suffix: str = ""
+) -> tuple[Iterator[Entry], dict[str, Nodes]]:
+    """The entries of one module, and the modules inside it that are still to walk."""
+    places, below, kind = _places(nodes), _below(nodes), _kind(nodes)
+    if kind is None:
+        return unconverted(path, places), below
+    for part in kind.parts:
+        places |= {f"{part}.{name}": place for name, place in _places(below.pop(part)).items()}
+    return entries_of(path, kind.slots(Layer(path, shapes_of(places), images, suffix=suffix)), places), below
+
+
+def _kind(nodes: Nodes) -> Kind | None:
+    inside = {name: shapes_of(_places(inner)) for name, inner in _below(nodes).items()}
+    return kind_in_linen(shapes_of(_places(nodes)), inside)
+
+
+def _is_sequential(below: Mapping[str, Nodes]) -> bool:
+    """Whether these are the layers of Flax's `Sequential`."""
+    return bool(below) and all(_numbered(name)[0] == "layers" for name in below)
+
+
+def stacked_cells(nodes: Nodes) -> list[tuple[Nodes, str]]:
+    """The cells of what is one recurrent layer of PyTorch, as `nnx_modules.stacked_cells` says, by names."""
+    below = _below(nodes)
+    if _places(nodes):
+        return []
+    if not (_is_sequential(below) or (below and all(name.isdecimal() for name in below))):
+        return [(cell, f"_l0{way}") for cell, way in _cells(nodes)]
+    stack = [_cells(below[name]) for name in sorted(below, key=lambda name: int(_numbered(f"n_{name}")[1] or 0))]
+    alike = {tuple((_kind(cell), _width(cell)) for cell, _ in cells) for cells in stack}
+    if len(stack) < 2 or len(alike) > 1 or not all(stack):
+        return []
+    return [(cell, f"_l{i}{way}") for i, cells in enumerate(stack) for cell, way in cells]
+
+
+def _cells(nodes: Nodes) -> list[tuple[Nodes, str]]:
+    """The cells of one recurrent layer, of one direction or of both."""
+    below = _below(nodes)
+    if below.keys() == {"forward_rnn", "backward_rnn"}:
+        ways = [_cells(below[way]) for way in ("forward_rnn", "backward_rnn")]
+        if not all(len(way) == 1 for way in ways) or _kind(ways[0][0][0]) is not _kind(ways[1][0][0]):
+            return []
+        return [(ways[0][0][0], ""), (ways[1][0][0], "_reverse")]
+    is_cell = below.keys() == {"cell"} and not _places(nodes) and (kind := _kind(below["cell"])) and kind.is_recurrent
+    return [(below["cell"], "")] if is_cell else []
+
+
+def _width(cell: Nodes) -> int:
+    """How many numbers the state of a cell has: as many as each of its gates."""
+    return next(shapes["kernel"][-1] for shapes in map(shapes_of, map(_places, _below(cell).values())))
 
 
 def _places(nodes: Nodes) -> dict[str, Place]:

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxconv.interop.files import as_bfloat16
+from jaxconv.interop.names import older_name
 from jaxconv.interop.report import LoadReport
-from jaxconv.interop.slots import Arrays, CannotHold, Entry, Place, Shape
+from jaxconv.interop.slots import ANY, Arrays, CannotHold, Entry, Place, Shape
 
 
 def read_all(entries: Iterable[Entry]) -> dict[str, np.ndarray]:
@@ -27,6 +28,7 @@ def read_all(entries: Iterable[Entry]) -> dict[str, np.ndarray]:
 
 def match(entries: Sequence[Entry], given: Mapping[str, Any]) -> tuple[LoadReport, list[tuple[Place, np.ndarray]]]:
     """What fits where, and what does not; nothing is written yet."""
+    given = _by_newer_names(entries, given)
     loaded, missing, mismatched = [], [], []
     # By the identity of a place, which two entries may share: the place, its new value, and the first name of that.
     writes: dict[Hashable, tuple[Place, np.ndarray, str]] = {}
@@ -61,6 +63,16 @@ def match(entries: Sequence[Entry], given: Mapping[str, Any]) -> tuple[LoadRepor
     return report, [(place, value) for place, value, _ in writes.values()]
 
 
+def _by_newer_names(entries: Iterable[Entry], given: Mapping[str, Any]) -> dict[str, Any]:
+    """What was given, with PyTorch's present names in place of those that its older versions wrote."""
+    given = dict(given)
+    for name in (entry.name(inner) for entry in entries for inner in entry.slot.torch):
+        older = older_name(name)
+        if older is not None and older in given and name not in given:
+            given[name] = given.pop(older)
+    return given
+
+
 def _gathered(entry: Entry, given: Mapping[str, Any]) -> tuple[Arrays, list[str], list[str]]:
     """The arrays of one slot that fit, the names that are not given, and a line for each array that does not fit."""
     arrays, not_given, misfits = {}, [], []
@@ -84,15 +96,27 @@ def _fitting(given: Any, shape: Shape, dtype: np.dtype) -> tuple[np.ndarray | No
         array = _as_numpy(given)
     except Exception as error:
         return None, str(error)
-    if array.shape != shape:
-        return None, f"shape {array.shape} in the state dict, {shape} in the module"
+    if not fits(array.shape, shape):
+        sizes = ", ".join(sizes_of(shape)) + "," * (len(shape) == 1)
+        return None, f"shape {array.shape} in the state dict, ({sizes}) in the module"
     if _kind(array.dtype) != _kind(dtype):
         return None, f"{array.dtype} in the state dict, {dtype} in the module; cast it if that is intended"
     with np.errstate(over="ignore"):
         cast = array.astype(dtype)
-    if _kind(dtype) == "floating" and not np.array_equal(np.isinf(cast), np.isinf(array)):
+    is_infinite = _kind(dtype) == "floating" and not np.array_equal(np.isinf(cast), np.isinf(array))
+    if is_infinite or (_kind(dtype) == "integer" and not np.array_equal(cast, array)):
         return None, f"{array.dtype} in the state dict, with values too large for {dtype} in the module"
     return cast, ""
+
+
+def sizes_of(shape: Shape) -> list[str]:
+    """The sizes along the axes in words."""
+    return ["any" if n == ANY else str(n) for n in shape]
+
+
+def fits(given: Sequence[int], shape: Shape) -> bool:
+    """Whether an array of this shape is one that the module wants."""
+    return len(given) == len(shape) and all(n in (ANY, m) for m, n in zip(given, shape, strict=True))
 
 
 def _as_numpy(value: Any) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Names of arrays: paths joined by dots, and the argument `rename`."""
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -10,6 +11,17 @@ Rename = Callable[[str], str | None] | Mapping[str, str | None]
 def join(path: str, name: str) -> str:
     """`path.name`, either of which may be empty."""
     return f"{path}.{name}" if path and name else path or name
+
+
+# What `torch.nn.utils.weight_norm` and `spectral_norm` have called the arrays of a parametrisation, by their names now.
+_OLDER = {"original0": "g", "original1": "v", "original": "orig", "0._u": "u", "0._v": "v"}
+_PARAMETRIZATION = re.compile(r"(.*\.|)parametrizations\.(\w+)\.(.+)")
+
+
+def older_name(name: str) -> str | None:
+    """What PyTorch called an array before it had parametrisations; None of other arrays."""
+    found = _PARAMETRIZATION.fullmatch(name)
+    return f"{found[1]}{found[2]}_{_OLDER[found[3]]}" if found and found[3] in _OLDER else None
 
 
 def renamed(arrays: Mapping[str, Any], rename: Rename | None) -> dict[str, Any]:

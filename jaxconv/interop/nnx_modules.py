@@ -3,29 +3,46 @@
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+import jaxconv.nnx
+from jaxconv._layers.convolution import weight_shape
 from jaxconv.interop.conversions import Flattened, Layer, kind_of_module
+from jaxconv.interop.matching import fits, sizes_of
 from jaxconv.interop.names import join
-from jaxconv.interop.slots import Entry, Place, entries_of, shapes_of, unconverted
+from jaxconv.interop.slots import ANY, CannotHold, Entry, Place, converted, entries_of, shapes_of, unconverted
 
 # What PyTorch has no place for in a state dict.
 _TRANSIENT = (nnx.RngState, nnx.Cache, nnx.Intermediate)
 
 
-def nnx_entries(module: Any, flattened: Mapping[str, Sequence[int]] | None) -> list[Entry]:
-    """All entries of a module, in the order in which PyTorch would list them."""
+class Outside(NamedTuple):
+    """What a walk through a module is told.
+
+    Attributes:
+        images: the argument `flattened`.
+        given: the arrays that are to be loaded, which tell lazy layers their sizes; None where arrays are read.
+    """
+
+    images: Flattened
+    given: Mapping[str, Any] | None
+
+
+def nnx_entries(
+    module: Any, flattened: Mapping[str, Sequence[int]] | None, given: Mapping[str, Any] | None = None
+) -> list[Entry]:
+    """All entries of a module, in the order in which PyTorch would list them; `given` is what is to be loaded."""
     if not isinstance(module, nnx.Module):
         of_linen = " (for Linen there is linen_state_dict and linen_from_state_dict)" if _is_linen(module) else ""
         raise TypeError(f"module must be an nnx.Module, got {type(module).__name__}{of_linen}")
-    images = Flattened(flattened)
-    entries = list(_walk(module, "", (), images))
-    images.check()
+    outside = Outside(Flattened(flattened), given)
+    entries = list(_walk(module, "", (), outside))
+    outside.images.check()
     return entries
 
 
@@ -33,12 +50,12 @@ def _is_linen(module: Any) -> bool:
     return any(base.__module__.startswith("flax.linen") for base in type(module).__mro__)
 
 
-def _walk(node: Any, path: str, above: tuple[int, ...], images: Flattened) -> Iterator[Entry]:
+def _walk(node: Any, path: str, above: tuple[int, ...], outside: Outside) -> Iterator[Entry]:
     """The entries of `node` and of all below it. A module shared by two places is there twice, as in PyTorch."""
     if id(node) in above:
         return  # a module that refers to one it is part of
     if isinstance(node, nnx.Module):
-        entries, below = _layer(node, path, images)
+        entries, below = _layer(node, path, outside)
         yield from entries
     else:
         children = list(node.items() if isinstance(node, Mapping) else enumerate(node))
@@ -46,20 +63,22 @@ def _walk(node: Any, path: str, above: tuple[int, ...], images: Flattened) -> It
         yield from unconverted(path, _kept(children, node))
     for name, child in below:
         if isinstance(child, nnx.Module | list | tuple | dict):
-            yield from _walk(child, join(path, name), (*above, id(node)), images)
+            yield from _walk(child, join(path, name), (*above, id(node)), outside)
 
 
-def _layer(module: Any, path: str, images: Flattened) -> tuple[Iterator[Entry], list[tuple[str, Any]]]:
+def _layer(module: Any, path: str, outside: Outside) -> tuple[Iterator[Entry], list[tuple[str, Any]]]:
     """The entries of one module, and what is below it that is still to walk."""
-    suffix = ""
-    if isinstance(module, nnx.RNN) and (kind := kind_of_module(module.cell)) and kind.parts:
-        module, suffix = module.cell, "_l0"
+    if cells := stacked_cells(module):
+        each = [_converted(cell, path, outside, suffix) for cell, suffix in cells]
+        return chain.from_iterable(entries for entries, _ in each), [child for _, below in each for child in below]
+    if isinstance(module, _LAZY) and module.in_channels is None:
+        return _lazy(module, path, outside), []
+    return _converted(module, path, outside)
+
+
+def _converted(module: Any, path: str, outside: Outside, suffix: str = "") -> tuple[Iterator[Entry], list]:
+    """The entries of a module that is no stack, and what is below it."""
     own = vars(module)
-    if own.get("weight", ...) is None and own.get("in_channels", ...) is None:
-        raise ValueError(
-            f"{path or 'module'} is a {type(module).__name__} that has not found its in_channels; "
-            "call the model once before its weights are read or loaded"
-        )
     kind = kind_of_module(module)
     places = _places(module)
     if kind is None:
@@ -67,15 +86,111 @@ def _layer(module: Any, path: str, images: Flattened) -> tuple[Iterator[Entry], 
         if isinstance(module, nnx.Sequential):
             # Its list of layers is a level of its own here, and not in PyTorch.
             below = [("" if n == "layers" else n, v) for n, v in below]
+        if isinstance(module, jaxconv.nnx.Sequential):
+            below.sort(key=lambda child: module._names.index(child[0]) if child[0] in module._names else -1)
         return unconverted(path, places), below
     for part in kind.parts:
         places |= {f"{part}.{n}": place for n, place in _places(getattr(module, part)).items()}
-    slots = kind.slots(Layer(path, shapes_of(places), images, module, suffix))
+    slots = kind.slots(Layer(path, shapes_of(places), outside.images, module, suffix))
     # What a class that is derived from one of Flax's layers has beside that layer's arrays.
     known = {name for slot in slots for name in slot.flax} | set(kind.parts)
     more = {name: place for name, place in places.items() if name not in known and name.partition(".")[0] not in known}
     below = [(n, v) for n, v in own.items() if n not in places and n not in known and not n.startswith("_pytree__")]
     return chain(entries_of(path, slots, places), unconverted(path, more)), below
+
+
+def stacked_cells(module: Any) -> list[tuple[nnx.Module, str]]:
+    """The cells of what is one `torch.nn.LSTM`, `GRU` or `RNN`, with what PyTorch appends to their arrays' names.
+
+    That is an `nnx.RNN`, an `nnx.Bidirectional` of two, or a Sequential of several of them and of layers without
+    arrays, all alike; of a single one, the Sequential is PyTorch's.
+    """
+    if not isinstance(module, nnx.Sequential | jaxconv.nnx.Sequential):
+        return [(cell, f"_l0{way}") for cell, way in _cells(module)]
+    layers = [layer for layer in _layers(module) if not _is_empty(layer)]
+    stack = [_cells(layer) for layer in layers]
+    alike = {tuple((type(cell), getattr(cell, "hidden_features", None)) for cell, _ in cells) for cells in stack}
+    if len(stack) < 2 or len(alike) > 1 or not all(stack) or any(getattr(rnn, "reverse", False) for rnn in layers):
+        return []
+    return [(cell, f"_l{i}{way}") for i, cells in enumerate(stack) for cell, way in cells]
+
+
+def _cells(module: Any) -> list[tuple[nnx.Module, str]]:
+    """The cells of one layer: of one direction or of both, where both are alike."""
+    if isinstance(module, nnx.Bidirectional):
+        ways = [_cells(rnn) for rnn in (module.forward_rnn, module.backward_rnn)]
+        if not all(len(way) == 1 for way in ways) or type(ways[0][0][0]) is not type(ways[1][0][0]):
+            return []
+        return [(ways[0][0][0], ""), (ways[1][0][0], "_reverse")]
+    if isinstance(module, nnx.RNN) and (kind := kind_of_module(module.cell)) and kind.is_recurrent:
+        return [(module.cell, "")]
+    return []
+
+
+def _layers(module: Any) -> Iterable[Any]:
+    return module.layers if isinstance(module, nnx.Sequential) else module
+
+
+def _is_empty(layer: Any) -> bool:
+    """Whether a layer has no arrays that PyTorch would keep."""
+    return not isinstance(layer, nnx.Module) or not any(_walk(layer, "", (), Outside(Flattened(None), {})))
+
+
+# Of a layer that has not found its in_channels the weight that is loaded tells them, as in PyTorch.
+_LAZY = (
+    jaxconv.nnx.LazyConv1d, jaxconv.nnx.LazyConv2d, jaxconv.nnx.LazyConv3d,
+    jaxconv.nnx.LazyConvTranspose1d, jaxconv.nnx.LazyConvTranspose2d, jaxconv.nnx.LazyConvTranspose3d,
+)  # fmt: skip
+
+
+def _lazy(module: Any, path: str, outside: Outside) -> Iterator[Entry]:
+    """The entries of a layer that has not found its in_channels."""
+    if outside.given is None:
+        raise ValueError(
+            f"{path or 'module'} is a {type(module).__name__} that has not found its in_channels; "
+            "call the model once, or load a state dict, before its weights are read"
+        )
+    axis = 0 if module.transposed else 1  # of the weight, which has the input's channels along it
+    shape = tuple(ANY if i == axis else n for i, n in enumerate(weight_shape(module, module.groups)))
+    found: Any = getattr(outside.given.get(join(path, "weight")), "shape", None)
+    given = () if found is None else tuple(int(n) for n in found)
+    size = given[axis] if fits(given, shape) else 0
+    channels = None
+    if size and (axis or size % module.groups == 0):
+        channels, shape = size * (module.groups if axis else 1), given
+
+    def of_found(array: np.ndarray) -> np.ndarray:
+        if channels is None:
+            sizes = ", ".join(sizes_of(shape))
+            raise CannotHold(f"the layer has not found its in_channels, which a weight would tell that fits ({sizes})")
+        return array
+
+    wanted = {"weight": shape, "bias": (module.out_channels,)}
+    if module._bias_key is None:
+        del wanted["bias"]
+    slots = [converted(name, size, name, lambda a: a, of_found) for name, size in wanted.items()]
+    return entries_of(path, slots, {name: _Unfound(module, name, size, channels) for name, size in wanted.items()})
+
+
+class _Unfound:
+    """A parameter of a layer that has not found its in_channels, and does where one of them is loaded."""
+
+    sharding = None
+
+    def __init__(self, module: Any, name: str, shape: tuple[int, ...], channels: int | None):
+        self.module, self.name, self.shape, self.channels = module, name, shape, channels
+        self.dtype, self.identity = np.dtype(module.param_dtype), ("unfound", id(module), name)
+
+    def read(self) -> np.ndarray:
+        raise AssertionError("only for what is loaded")
+
+    def prepare(self, value: np.ndarray) -> jax.Array:
+        return jax.device_put(value)
+
+    def write(self, value: jax.Array) -> None:
+        if self.module.in_channels is None:
+            self.module.set_in_channels(self.channels)
+        getattr(self.module, self.name).set_value(value)
 
 
 def _places(module: nnx.Module) -> dict[str, Place]:

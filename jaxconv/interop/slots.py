@@ -14,6 +14,10 @@ Shapes = Mapping[str, Shape]
 Arrays = dict[str, np.ndarray]
 
 
+# The size of an axis that the layer has not found yet.
+ANY = -1
+
+
 class CannotHold(Exception):
     """A layer of Flax has no room for the given numbers; the message says why, and which layer has."""
 
@@ -105,7 +109,18 @@ def entries_of(path: str, slots: Iterable[Slot], places: Mapping[str, Place]) ->
 
 def unconverted(path: str, places: Mapping[str, Place]) -> Iterator[Entry]:
     """The entries of a layer whose arrays are PyTorch's as they are."""
-    return entries_of(path, [same(name, place.shape) for name, place in places.items()], places)
+    slots = (count() if name == COUNT else same(name, place.shape) for name, place in places.items())
+    return entries_of(path, slots, places)
+
+
+# How many batches a norm has seen. JAX counts in 32 bits unless it is told otherwise; PyTorch has it as int64, and
+# checkpoints older than its version 0.4.1 have not.
+COUNT = "num_batches_tracked"
+
+
+def count() -> Slot:
+    """The slot of a count that the layer keeps."""
+    return Slot({COUNT: ()}, (COUNT,), lambda a: {COUNT: a[COUNT].astype(np.int64)}, lambda a: a, optional=True)
 
 
 def shapes_of(places: Mapping[str, Place]) -> Shapes:

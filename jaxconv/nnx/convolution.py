@@ -67,18 +67,27 @@ class _Convolution(_layer.Convolution, nnx.Module):
     def _make_parameters(self, in_channels: int, weight_key: jax.Array, bias_key: jax.Array | None) -> None:
         shape = _layer.weight_shape(self, in_channels)
         weight_init, bias_init = _layer.initialisers(self, shape)
-        self.weight = nnx.Param(weight_init(weight_key, shape, self.param_dtype))
+        self.weight = nnx.Param(self._drawn(weight_init, weight_key, shape))
         self.bias = nnx.data(
-            None if bias_key is None else nnx.Param(bias_init(bias_key, (self.out_channels,), self.param_dtype))
+            None if bias_key is None else nnx.Param(self._drawn(bias_init, bias_key, (self.out_channels,)))
         )
+
+    def _drawn(self, init: Any, key: Any, shape: tuple[int, ...]) -> Any:
+        def make(key: Any) -> Any:
+            return init(key, shape, self.param_dtype)
+
+        # A lazy layer of shapes alone, of `nnx.eval_shape`, has no key to draw with.
+        return jax.eval_shape(make, key) if isinstance(key, jax.ShapeDtypeStruct) else make(key)
+
+    def set_in_channels(self, in_channels: int) -> None:
+        """Makes the parameters of a layer without `in_channels`, as its first call does."""
+        keys = (None if k is None else k.get_value() for k in (self._weight_key, self._bias_key))
+        self._make_parameters(in_channels, *keys)  # type: ignore[arg-type]
+        self.in_channels, self._weight_key, self._bias_key = in_channels, None, None
 
     def _apply(self, x: jax.Array, output_size: Sequence[int] | None = None) -> jax.Array:
         if self.in_channels is None:
-            channels = _layer.channels_of(self, x)
-            weight_key, bias_key = (None if k is None else k[...] for k in (self._weight_key, self._bias_key))
-            assert weight_key is not None
-            self._make_parameters(channels, weight_key, bias_key)
-            self.in_channels, self._weight_key, self._bias_key = channels, None, None
+            self.set_in_channels(_layer.channels_of(self, x))
         return _layer.call(self, x, self.weight[...], None if self.bias is None else self.bias[...], output_size)
 
     def __nnx_repr__(self):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from flax import nnx
+from flax import linen, nnx
 from torch import nn
 from weights import MOVED, close, normal, randomised, there_and_back
 
@@ -79,6 +79,52 @@ def test_an_embedding_and_its_use_as_a_linear_layer(rngs):
     theirs, ours = nn.Embedding(7, 4), nnx.Embed(7, 4, rngs=rngs)
     there_and_back(theirs, ours)
     close(ours(jnp.array([[1, 6]])), theirs(torch.tensor([[1, 6]])))
+
+
+def flax_prelu(rngs):
+    layer = nnx.PReLU()
+    layer.negative_slope = nnx.Param(jnp.ones(5))
+    return layer
+
+
+def test_a_slope_for_each_channel(rngs):
+    theirs = nn.PReLU(5)
+    nn.init.normal_(theirs.weight)
+    ours = flax_prelu(rngs)
+    there_and_back(theirs, ours)
+    close(ours(normal(2, 5)), theirs(torch.from_numpy(normal(2, 5))))
+
+
+ATTENTION = {
+    "alike": ({}, {}),
+    "without biases": ({"bias": False}, {"use_bias": False}),
+    "keys of another width": ({"kdim": 5, "vdim": 5}, {"in_kv_features": 5}),
+}
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_attention_with_several_heads(name, rngs):
+    options, ours_options = ATTENTION[name]
+    theirs = nn.MultiheadAttention(6, 2, batch_first=True, **options)
+    for parameter in theirs.parameters():
+        nn.init.normal_(parameter)
+    ours = nnx.MultiHeadAttention(2, 6, **ours_options, decode=False, rngs=rngs)
+    there_and_back(theirs, ours)
+    query, key = normal(3, 4, 6), normal(3, 7, options.get("kdim", 6))
+    expected = theirs(*map(torch.from_numpy, (query, key, key)), need_weights=False)[0]
+    close(ours(query, key), expected)
+    if "kdim" not in options:
+        ours = linen.MultiHeadDotProductAttention(2, use_bias="bias" not in options)
+        shapes = jax.eval_shape(ours.init, jax.random.key(0), query, key)
+        variables = linen_from_state_dict(shapes, theirs.state_dict())
+        close(ours.apply(variables, query, key), expected)
+        assert set(linen_state_dict(variables)) == set(theirs.state_dict())
+
+
+def test_attention_that_pytorch_has_not_keeps_flaxs_names(rngs):
+    for options in ({"qkv_features": 8}, {"num_kv_heads": 1}, {"out_features": 3}, {"normalize_qk": True}):
+        names = state_dict(nnx.MultiHeadAttention(2, 6, **options, rngs=rngs))
+        assert {"query.weight", "key.weight", "value.bias", "out.bias"} <= names.keys()
 
 
 def test_linear_general_with_several_axes_flattens_them(rngs):

@@ -7,13 +7,14 @@ import pytest
 import torch
 from flax import nnx
 from torch import nn
-from weights import good, module, randomised, there_and_back
+from weights import close, good, module, randomised, there_and_back
 
+import jaxconv.nnx
 from jaxconv.interop import (
     load_state_dict,
     state_dict,
 )
-from jaxconv.nnx import Conv2d, LazyConv2d
+from jaxconv.nnx import Conv2d, LazyConv2d, LazyConvTranspose1d
 
 
 class TorchNet(nn.Module):
@@ -119,9 +120,56 @@ def test_another_checkpoint_needs_no_other_compilation():
 
 def test_layers_that_cannot_be(rngs):
     with pytest.raises(ValueError, match="0 is a LazyConv2d that has not found its in_channels; call the model once"):
-        load_state_dict(nnx.Sequential(LazyConv2d(3, 3, rngs=rngs)), {})
+        state_dict(nnx.Sequential(LazyConv2d(3, 3, rngs=rngs)))
     with pytest.raises(ValueError, match=r"Flax's ConvTranspose, whose kernel is not converted; use jaxconv\.nnx"):
         state_dict(nnx.ConvTranspose(2, 2, (3,), rngs=rngs))
+
+
+# --- lazy layers ----------------------------------------------------------------------------------------------
+
+
+def lazy(seed=0, bias=True):
+    options = {"groups": 2, "rngs": nnx.Rngs(seed), "bias": bias}
+    return jaxconv.nnx.Sequential(LazyConv2d(4, (3, 2), **options), LazyConvTranspose1d(6, 2, **options))
+
+
+@pytest.mark.parametrize("of_shapes_alone", [False, True])
+def test_a_lazy_layer_takes_its_size_from_the_weight_that_is_loaded(of_shapes_alone):
+    theirs = nn.Sequential(nn.Conv2d(8, 4, (3, 2), groups=2), nn.ConvTranspose1d(10, 6, 2, groups=2))
+    ours = nnx.eval_shape(lazy) if of_shapes_alone else lazy()
+    there_and_back(theirs, ours)
+    assert [layer.in_channels for layer in ours] == [8, 10]
+    x = np.random.default_rng(0).normal(size=(2, 8, 5, 4)).astype(np.float32)
+    close(ours[0](x), theirs[0](torch.from_numpy(x)))
+    # PyTorch's own lazy layer takes what comes out.
+    again = nn.LazyConv2d(4, (3, 2), groups=2)
+    again.load_state_dict({name: torch.from_numpy(a) for name, a in state_dict(ours[0]).items()}, strict=True)
+    assert again.in_channels in (0, 8)
+    assert again.weight.shape == (4, 4, 3, 2)
+
+
+def test_a_lazy_layer_says_what_weight_would_fit_and_stays_as_it_is():
+    ours = lazy()
+    wrong = {
+        "0.weight": np.ones((4, 3, 2, 2)), "0.bias": np.ones(4), "1.weight": np.ones((5, 3, 2)), "1.bias": np.ones(6),
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="nothing was loaded") as error:
+        load_state_dict(ours, wrong)
+    for line in (
+        "0.weight: shape (4, 3, 2, 2) in the state dict, (4, any, 3, 2) in the module",
+        "0.bias: the layer has not found its in_channels, which a weight would tell that fits (4, any, 3, 2)",
+        "1.weight: the layer has not found its in_channels, which a weight would tell that fits (any, 3, 2)",
+    ):
+        assert f"    {line}\n" in str(error.value)
+    assert load_state_dict(ours, {"1.bias": np.ones(6)}, strict=False).loaded == ()
+    assert [layer.in_channels for layer in ours] == [None, None]
+    assert ours[0].weight is None
+    # The bias is drawn as at a first call where only the weight is loaded.
+    assert load_state_dict(ours, {"0.weight": np.ones((4, 3, 3, 2))}, strict=False).loaded == ("0.weight",)
+    called = lazy()
+    called[0](jnp.ones((1, 6, 4, 4)))
+    np.testing.assert_array_equal(ours[0].bias[...], called[0].bias[...])
+    assert load_state_dict(jaxconv.nnx.Sequential(lazy(bias=False)[0]), {"0.weight": np.ones((4, 3, 3, 2))}).ok
 
 
 # --- nothing is lost ------------------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ from flax import linen, nnx
 from torch import nn
 from weights import close, normal, step, there_and_back
 
+import jaxconv.linen
+import jaxconv.nnx
 from jaxconv.interop import (
     linen_from_state_dict,
     linen_state_dict,
@@ -87,3 +89,94 @@ def test_the_cells_of_linen(theirs, ours):
     close(*step(theirs, lambda carry, x: ours.apply(variables, carry, x), x))
     back = linen_state_dict(variables)
     np.testing.assert_array_equal(back["weight_hh"], theirs.weight_hh.detach())
+
+
+# --- layers of several cells ----------------------------------------------------------------------------------
+
+
+def stacks(rngs):
+    """Layers of PyTorch of several cells, and the same here."""
+
+    def lstm(n):
+        return nnx.RNN(nnx.OptimizedLSTMCell(n, 4, rngs=rngs))
+
+    def both_ways(n):
+        return nnx.Bidirectional(lstm(n), lstm(n))
+
+    def simple(n):
+        return nnx.RNN(nnx.SimpleCell(n, 4, rngs=rngs))
+
+    drop = nnx.Dropout(0.5, rngs=rngs)
+    drop.deterministic = True
+    return {
+        "both ways": (nn.LSTM(3, 4, batch_first=True, bidirectional=True), both_ways(3)),
+        "two": (nn.LSTM(3, 4, 2, batch_first=True), nnx.Sequential(lstm(3), lstm(4))),
+        "two, dropout between": (nn.LSTM(3, 4, 2, batch_first=True), jaxconv.nnx.Sequential(lstm(3), drop, lstm(4))),
+        "three both ways": (
+            nn.LSTM(3, 4, 3, batch_first=True, bidirectional=True),
+            jaxconv.nnx.Sequential({"a": both_ways(3), "b": both_ways(8), "c": both_ways(8)}),
+        ),
+        "two simple": (nn.RNN(3, 4, 2, batch_first=True), nnx.Sequential(simple(3), simple(4))),
+    }
+
+
+@pytest.mark.parametrize("name", stacks(nnx.Rngs(0)))
+def test_a_stack_of_cells_is_one_layer_of_pytorch(name, rngs):
+    theirs, ours = stacks(rngs)[name]
+    load_state_dict(ours, theirs.state_dict())
+    x = normal(2, 5, 3)
+    expected = theirs(torch.from_numpy(x))[0]
+    close(ours(x), expected)
+    back = state_dict(ours)
+    assert list(back) == list(theirs.state_dict())
+    theirs.load_state_dict({n: torch.from_numpy(a) for n, a in back.items()}, strict=True)
+    close(theirs(torch.from_numpy(x))[0].detach(), expected)
+
+
+def test_what_pytorch_cannot_stack_keeps_the_names_of_a_sequential(rngs):
+    def rnn(*sizes, cell=nnx.OptimizedLSTMCell, **options):
+        return nnx.RNN(cell(*sizes, rngs=rngs), **options)
+
+    for layers in (
+        (rnn(3, 4), rnn(4, 5)),  # of different widths
+        (rnn(3, 4), rnn(4, 4, cell=nnx.SimpleCell)),
+        (rnn(3, 4), rnn(4, 4, reverse=True)),
+        (rnn(3, 4),),
+        (rnn(3, 4), nnx.Linear(4, 4, rngs=rngs)),
+    ):
+        names = state_dict(nnx.Sequential(*layers))
+        assert "0.weight_ih_l0" in names
+        assert {name.partition(".")[0] for name in names} == {str(i) for i in range(len(layers))}
+    unlike = nnx.Bidirectional(rnn(3, 4), rnn(3, 4, cell=nnx.SimpleCell))
+    assert {"forward_rnn.weight_ih_l0", "backward_rnn.weight_ih_l0"} <= state_dict(unlike).keys()
+
+
+class OfLinen(linen.Module):
+    def setup(self):
+        def rnn():
+            return linen.RNN(linen.OptimizedLSTMCell(4))
+
+        self.one = rnn()
+        self.stack = linen.Sequential([linen.Bidirectional(rnn(), rnn()) for _ in range(2)])
+        self.named = jaxconv.linen.Sequential(rnn(), linen.relu, rnn())
+
+    def __call__(self, x):
+        return self.named.layers[2](self.named.layers[0](self.stack(self.one(x))))
+
+
+class OfPyTorch(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one = nn.LSTM(3, 4, batch_first=True)
+        self.stack = nn.LSTM(4, 4, 2, batch_first=True, bidirectional=True)
+        self.named = nn.LSTM(8, 4, 2, batch_first=True)
+
+    def forward(self, x):
+        return self.named(self.stack(self.one(x)[0])[0])[0]
+
+
+def test_stacks_of_linen():
+    theirs, ours, x = OfPyTorch(), OfLinen(), normal(2, 5, 3)
+    variables = linen_from_state_dict(jax.eval_shape(ours.init, jax.random.key(0), x), theirs.state_dict())
+    close(ours.apply(variables, x), theirs(torch.from_numpy(x)))
+    assert set(linen_state_dict(variables)) == set(theirs.state_dict())
