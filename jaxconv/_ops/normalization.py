@@ -370,10 +370,9 @@ def _with_statistics(
     devices = lax.psum(1, axis_name) if axis_name is not None and training else 1
     is_empty = any(isinstance(n, int) and n == 0 for n in (*x.shape, devices))
     if training and is_empty:
-        y = x  # nothing, and nothing to learn from it
+        var = jnp.ones((1,) * x.ndim, acc)  # nothing, and nothing to learn from it
     elif training:
         mean, var, x = _moments(x, axes, axis_name)
-        y = x * lax.rsqrt(var + eps)
         if running_mean is not None and running_var is not None:
             share = jnp.asarray(momentum if moving is None else moving).astype(acc)
             count = jnp.asarray(math.prod(x.shape[a] for a in axes) * devices).astype(acc)
@@ -384,8 +383,10 @@ def _with_statistics(
         assert running_mean is not None
         assert running_var is not None
         mean, var = (jnp.expand_dims(s.astype(acc), others) for s in (running_mean, running_var))
-        y = (x - mean) * lax.rsqrt(var + eps)
-    return _scaled(y, weight, bias, others).astype(dtype), running_mean, running_var
+        x = x - mean
+    # The few numbers are multiplied first, and the many once.
+    y = x * _times(lax.rsqrt(var + eps), weight, others)
+    return _plus(y, bias, others).astype(dtype), running_mean, running_var
 
 
 @partial(jax.jit, static_argnames=("groups", "axis", "eps"), inline=True)
@@ -396,13 +397,13 @@ def _group(x, weight, bias, *, groups: int, axis: int, eps: float) -> jax.Array:
     x = x.reshape(*shape[:axis], groups, shape[axis] // groups, *shape[axis + 1 :])
     x = _normalised(x, tuple(a for a in range(1, x.ndim) if a != axis), eps)
     others = tuple(a for a in range(len(shape)) if a != axis)
-    return _scaled(x.reshape(shape), weight, bias, others).astype(dtype)
+    return _plus(_times(x.reshape(shape), weight, others), bias, others).astype(dtype)
 
 
 @partial(jax.jit, static_argnames=("axes", "eps"), inline=True)
 def _layer(x, weight, bias, *, axes: tuple[int, ...], eps: float) -> jax.Array:
-    y = _normalised(x.astype(wide(x.dtype)), axes, eps)
-    return _scaled(y, weight, bias, tuple(range(x.ndim - len(axes)))).astype(x.dtype)
+    y, others = _normalised(x.astype(wide(x.dtype)), axes, eps), tuple(range(x.ndim - len(axes)))
+    return _plus(_times(y, weight, others), bias, others).astype(x.dtype)
 
 
 @partial(jax.jit, static_argnames=("axes", "eps"), inline=True)
@@ -458,13 +459,13 @@ def _normalised(x: jax.Array, axes: tuple[int, ...], eps: float) -> jax.Array:
     return x * lax.rsqrt(var + eps)
 
 
-def _scaled(x: jax.Array, weight: jax.Array | None, bias: jax.Array | None, others: tuple[int, ...]) -> jax.Array:
-    """`x` times a weight plus a bias, in the dtype of `x`; `others` are the axes that the two do not have."""
-    if weight is not None:
-        x = x * jnp.expand_dims(weight.astype(x.dtype), others)
-    if bias is not None:
-        x = x + jnp.expand_dims(bias.astype(x.dtype), others)
-    return x
+def _times(x: jax.Array, weight: jax.Array | None, others: tuple[int, ...]) -> jax.Array:
+    """`x` times a weight, in the dtype of `x`; `others` are the axes that the weight does not have."""
+    return x if weight is None else x * jnp.expand_dims(weight.astype(x.dtype), others)
+
+
+def _plus(x: jax.Array, bias: jax.Array | None, others: tuple[int, ...]) -> jax.Array:
+    return x if bias is None else x + jnp.expand_dims(bias.astype(x.dtype), others)
 
 
 def _mixed(running, batch, share, others: tuple[int, ...], kept: tuple[int, ...]) -> jax.Array:
