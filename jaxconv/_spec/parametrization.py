@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from jaxconv._spec.arguments import integer
+from jaxconv._spec.arguments import integer, number
 from jaxconv._spec.messages import listing, show
 
 
@@ -41,11 +41,10 @@ def parse_weight_norm(dim: Any, shape: tuple[int, ...], dtype: Any) -> WeightNor
 
 def parse_spectral_norm(n_power_iterations: Any, eps: Any, dim: Any, shape: tuple[int, ...]) -> SpectralNorm:
     """The arguments of `spectral_norm`, for a weight of this shape."""
-    if not isinstance(eps, int | float) or isinstance(eps, bool):
-        raise TypeError(f"eps must be a number, got {show(eps)}")
+    eps = number("eps", eps)
     if not (0 <= eps < math.inf):
-        raise ValueError(f"eps must be zero or positive and finite, got {show(eps)}")
-    return SpectralNorm(_axis(dim, len(shape)), integer("n_power_iterations", n_power_iterations, 1), float(eps))
+        raise ValueError(f"eps must be zero or positive and finite, got {eps}")
+    return SpectralNorm(_axis(dim, len(shape)), integer("n_power_iterations", n_power_iterations, 1), eps)
 
 
 def _axis(dim: Any, ndim: int) -> int:

@@ -113,6 +113,67 @@ def test_schemes_have_their_distributions(index):
         assert_uniform(sample, math.sqrt(3) * sigma)
 
 
+TRUNCATED = [(0.0, 1.0, -2.0, 2.0), (0.0, 0.02, -2.0, 2.0), (0.5, 2.0, -1.0, 0.75), (-3.0, 1.0, -2.0, 0.0)]
+
+
+@pytest.mark.parametrize("arguments", TRUNCATED)
+def test_a_truncated_normal_is_cut_where_pytorchs_is(arguments):
+    torch = pytest.importorskip("torch")
+    mean, std, a, b = arguments
+    sample = np.asarray(init.trunc_normal(*arguments)(jax.random.key(0), (40, 100)), np.float64).ravel()
+    assert a <= sample.min()
+    assert sample.max() <= b
+    assert stats.kstest(sample, stats.truncnorm((a - mean) / std, (b - mean) / std, mean, std).cdf).pvalue > LEVEL
+    torch.manual_seed(0)
+    theirs = torch.nn.init.trunc_normal_(torch.empty(40, 100), *arguments).numpy().ravel()
+    assert stats.ks_2samp(sample, theirs).pvalue > LEVEL
+
+
+def test_plain_distributions_are_pytorchs():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    for ours, theirs in (
+        (init.uniform(-0.25, 1.5), lambda t: torch.nn.init.uniform_(t, -0.25, 1.5)),
+        (init.normal(1.0, 0.25), lambda t: torch.nn.init.normal_(t, 1.0, 0.25)),
+    ):
+        drawn = [np.ravel(ours(jax.random.key(1), (40, 100))), theirs(torch.empty(40, 100)).numpy().ravel()]
+        assert stats.ks_2samp(*drawn).pvalue > LEVEL
+    np.testing.assert_array_equal(init.normal(2.0, 0.0)(jax.random.key(0), (3,)), [2.0] * 3)
+    np.testing.assert_array_equal(init.constant(0.5)(jax.random.key(0), (2, 3), jnp.bfloat16), np.full((2, 3), 0.5))
+    drawn = init.uniform(1, 2)(jax.random.key(0), (9,), jnp.complex64)
+    assert drawn.real.min() >= 1 <= drawn.imag.min()
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 5), (20, 3, 2), (6, 6), (3, 0)])
+def test_an_orthogonal_weight_is_one_over_pytorchs_matrix(shape):
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.init.orthogonal_(torch.empty(*shape), 2.0).numpy()
+    for dtype in ("float32", "float16", "complex64"):
+        ours = init.orthogonal(2.0)(jax.random.key(0), shape, dtype)
+        assert (ours.shape, ours.dtype) == (theirs.shape, dtype)
+        products = []
+        for weight in (np.asarray(ours, np.complex128), theirs):
+            matrix = weight.reshape(len(weight), -1) if weight.size else np.zeros((1, 1))
+            products.append(matrix @ matrix.conj().T if len(matrix) <= matrix.shape[1] else matrix.conj().T @ matrix)
+        np.testing.assert_allclose(*products, atol=2e-2 if dtype == "float16" else 1e-5)
+
+
+@pytest.mark.parametrize(("shape", "groups"), [((3, 3, 5), 1), ((4, 2, 2, 4), 2), ((6, 3, 1, 3, 2), 3), ((2, 5, 3), 1)])
+def test_a_kernel_of_one_is_pytorchs(shape, groups):
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.init.dirac_(torch.empty(*shape), groups).numpy()
+    np.testing.assert_array_equal(init.dirac(groups)(jax.random.key(0), shape), theirs)
+
+
+def test_the_initialisers_fill_layers_of_flax_and_ours():
+    weight_init, rngs = init.trunc_normal(std=0.02), nnx.Rngs(0)
+    layer = jaxconv.nnx.Conv1d(3, 4, 2, weight_init=weight_init, bias_init=init.constant(0), rngs=rngs)
+    linear = nnx.Linear(3, 4, kernel_init=weight_init, rngs=rngs)
+    assert 0 < float(jnp.abs(layer.weight[...]).max()) < 0.2
+    assert 0 < float(jnp.abs(linear.kernel[...]).max()) < 0.2
+    assert not layer.bias[...].any()
+
+
 @pytest.mark.parametrize(
     ("nonlinearity", "param"),
     [("linear", None), ("sigmoid", None), ("tanh", None), ("relu", None), ("selu", None), ("leaky_relu", None),

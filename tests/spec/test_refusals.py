@@ -14,7 +14,7 @@ from flax import nnx
 
 import jaxconv
 import jaxconv.nnx
-from jaxconv import _spec
+from jaxconv import _spec, init
 
 # Nothing is computed here but shapes, so the arrays are of NumPy.
 X1, W1 = np.ones((2, 4, 9), "float32"), np.ones((6, 2, 3), "float32")
@@ -126,6 +126,29 @@ REFUSALS = {
         TypeError,
         ["none of the layers has an argument 'scales'", "did you mean 'scale'?"],
     ),
+    # Initial distributions.
+    "bounds of a distribution": (
+        lambda: init.uniform(1, -1),
+        ValueError,
+        ["b must be at least a", "got a=1.0 and b=-1.0"],
+    ),
+    "deviation, negative": (lambda: init.normal(std=-1), ValueError, ["std must be zero or positive", "got -1.0"]),
+    "deviation, zero": (lambda: init.trunc_normal(std=0), ValueError, ["std must be positive and finite", "got 0.0"]),
+    "an orthogonal bias": (
+        lambda: init.orthogonal()(None, (3,)),
+        ValueError,
+        ["orthogonal makes weights of 2 axes or more", "got shape (3,)"],
+    ),
+    "an empty kernel of one": (
+        lambda: init.dirac()(None, (3, 3, 0)),
+        ValueError,
+        ["dirac makes weights of kernels that are not empty", "got shape (3, 3, 0)"],
+    ),
+    "groups of a kernel of one": (
+        lambda: init.dirac(2)(None, (3, 3, 5)),
+        ValueError,
+        ["groups must divide the 3 output channels", "got 2"],
+    ),
     # Parametrisations.
     "dim of a weight norm": (
         lambda: jaxconv.nnx.weight_norm(conv_layer(), dim=3),
@@ -145,7 +168,7 @@ REFUSALS = {
     "eps of a spectral norm, negative": (
         lambda: jaxconv.nnx.spectral_norm(conv_layer(), eps=float("nan")),
         ValueError,
-        ["eps must be zero or positive and finite", "got nan of type float"],
+        ["eps must be zero or positive and finite", "got nan"],
     ),
     "iterations of a spectral norm": (
         lambda: jaxconv.nnx.spectral_norm(conv_layer(), n_power_iterations=0),
