@@ -32,12 +32,16 @@ def state_dict(module: nnx.Module, *, flattened: Mapping[str, Sequence[int]] | N
 
     - `Linear`, `LinearGeneral` without batch axes, `Conv`, `Embed`, `PReLU`;
     - `BatchNorm`, `LayerNorm`, `GroupNorm`, `InstanceNorm`, `RMSNorm`;
-    - `LSTMCell`, `OptimizedLSTMCell`, `GRUCell`, `SimpleCell`, and `RNN` of one of them, which is a one-layer
-      `torch.nn.LSTM`, `GRU` or `RNN`. Flax's cells have one bias where PyTorch's have two: it goes out as one of the
-      two, and the other is zero. To keep both apart, give the cell a second one: `cell.dense_i = nnx.Linear(...)`.
+    - `MultiHeadAttention` as wide within as its queries and its output: `torch.nn.MultiheadAttention`;
+    - `LSTMCell`, `OptimizedLSTMCell`, `GRUCell`, `SimpleCell`. An `RNN` of one of them is a `torch.nn.LSTM`, `GRU` or
+      `RNN`, a `Bidirectional` of two such is one of both directions, and a Sequential of several of either, all alike,
+      with dropout between them or not, is one of several layers. Flax's cells have one bias where PyTorch's have two:
+      it goes out as one of the two, and the other is zero. To keep both apart, give the cell a second one:
+      `cell.dense_i = nnx.Linear(...)`.
 
-    How many batches PyTorch's batch norm has seen is kept as it was loaded, and is 0 in a module that is new or comes
-    from `nnx.merge`. The keys of random number generators, caches and intermediates are left out.
+    Norms of `jaxconv.nnx` count batches as PyTorch's. For Flax's `BatchNorm` the count is kept as it was loaded, and is
+    0 in a module that is new or comes from `nnx.merge`. The keys of random number generators, caches and intermediates
+    are left out.
 
     Args:
         module: any NNX module.
@@ -78,6 +82,10 @@ def load_state_dict(
     that are converted are those of `jaxconv.interop.state_dict`. Values are cast to the dtypes of the module, so a
     checkpoint in half precision fills a module in float32. Arrays that the module shares need only one of their
     names in the state dict, and must agree where there are several.
+
+    A layer without `in_channels` that has not been called finds them in its weight. The names that PyTorch's older
+    weight norm and spectral norm wrote (`weight_g`, `weight_v`, `weight_orig`, `weight_u`) are taken for those of
+    today's. A checkpoint may lack the counts of batches, as those before PyTorch 0.4.1 do.
 
     Two biases of an LSTM cell become their sum where the cell has one. For a GRU cell that is impossible if the
     second bias of its third gate is not zero; the message says what to do.
@@ -161,8 +169,9 @@ def linen_state_dict(
 
     A Linen module is not needed: what a layer is shows in the names of its variables, in `params` and `batch_stats`.
     The layers that are converted are `Dense`, `Conv`, `Embed`, `PReLU`, `BatchNorm`, `LayerNorm`, `GroupNorm`,
-    `LSTMCell`, `OptimizedLSTMCell`, `GRUCell`, and those of `jaxconv.linen`, which go out as they are. Paths are
-    joined by dots. `blocks_0`, an entry of a list made in `setup`, is `blocks.0`, and the level `layers_0` of
+    `MultiHeadDotProductAttention`, `LSTMCell`, `OptimizedLSTMCell`, `GRUCell`, with `RNN` and `Bidirectional` of them
+    as of `jaxconv.interop.state_dict`, and those of `jaxconv.linen`, which go out as they are. Paths are joined by
+    dots. `blocks_0`, an entry of a list made in `setup`, is `blocks.0`, and the level `layers_0` of
     `nn.Sequential` is `0`; a name that Flax has made up, such as `Conv2d_0`, stays as it is: see `rename`. Since names
     are all there is, a `kernel` of three axes or more is taken for that of a `Conv`, not of a `DenseGeneral`.
 

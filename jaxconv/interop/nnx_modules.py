@@ -66,6 +66,9 @@ def _walk(node: Any, path: str, above: tuple[int, ...], outside: Outside) -> Ite
             yield from _walk(child, join(path, name), (*above, id(node)), outside)
 
 
+_ORDER = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+
 def _layer(module: Any, path: str, outside: Outside) -> tuple[Iterator[Entry], list[tuple[str, Any]]]:
     """The entries of one module, and what is below it that is still to walk."""
     if cells := stacked_cells(module):
@@ -196,6 +199,8 @@ class _Unfound:
 def _places(module: nnx.Module) -> dict[str, Place]:
     """Where a module keeps its own parameters and buffers."""
     places = _kept(vars(module).items(), module)
+    if type(module).__module__.startswith("jaxconv."):  # their fields stand in another order than PyTorch's arrays
+        places = {name: places[name] for name in sorted(places, key=lambda n: _ORDER.index(n) if n in _ORDER else 9)}
     if isinstance(module, nnx.BatchNorm):
         places["num_batches_tracked"] = _BatchCount(module)
         # Flax makes the statistics float32 whatever the layer's dtype is; of a layer in float64 that would halve

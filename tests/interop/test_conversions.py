@@ -9,6 +9,8 @@ from flax import linen, nnx
 from torch import nn
 from weights import MOVED, close, normal, randomised, there_and_back
 
+import jaxconv.linen
+import jaxconv.nnx
 from jaxconv.interop import (
     conversions,
     linen_from_state_dict,
@@ -17,7 +19,19 @@ from jaxconv.interop import (
     slots,
     state_dict,
 )
-from jaxconv.nnx import Conv1d, Conv2d, ConvTranspose2d, Flatten, MaxPool2d
+from jaxconv.nnx import (
+    BatchNorm1d,
+    BatchNorm2d,
+    Conv1d,
+    Conv2d,
+    ConvTranspose2d,
+    Flatten,
+    GroupNorm,
+    InstanceNorm2d,
+    LayerNorm,
+    MaxPool2d,
+    RMSNorm,
+)
 
 LAYERS = {
     "conv": (nn.Conv2d(4, 6, (3, 2), groups=2), lambda r: Conv2d(4, 6, (3, 2), groups=2, rngs=r), (2, 4, 7, 7), None),
@@ -57,6 +71,22 @@ LAYERS = {
     "rms norm": (nn.RMSNorm(5, eps=1e-6), lambda r: nnx.RMSNorm(5, rngs=r), (2, 3, 5), None),
     "group norm": (nn.GroupNorm(2, 4), lambda r: nnx.GroupNorm(4, 2, epsilon=1e-5, rngs=r), (2, 4, 3, 3), MOVED),
     "prelu": (nn.PReLU(), lambda r: nnx.PReLU(), (2, 5), None),
+    "our batch norm": (randomised(nn.BatchNorm2d(4)), lambda r: BatchNorm2d(4), (2, 4, 3, 3), None),
+    "our instance norm": (
+        randomised(nn.InstanceNorm2d(4, affine=True, track_running_stats=True)),
+        lambda r: InstanceNorm2d(4, affine=True, track_running_stats=True),
+        (2, 4, 3, 3),
+        None,
+    ),
+    "our batch norm without statistics": (
+        nn.BatchNorm1d(4, track_running_stats=False),
+        lambda r: BatchNorm1d(4, track_running_stats=False),
+        (5, 4),
+        None,
+    ),
+    "our group norm": (nn.GroupNorm(2, 4), lambda r: GroupNorm(2, 4), (2, 4, 3, 3), None),
+    "our layer norm": (nn.LayerNorm((3, 5), bias=False), lambda r: LayerNorm((3, 5), bias=False), (2, 3, 5), None),
+    "our rms norm": (nn.RMSNorm(5), lambda r: RMSNorm(5), (2, 3, 5), None),
 }
 
 
@@ -153,6 +183,31 @@ def test_a_flatten_of_a_channels_last_image(rngs):
         state_dict(ours, flattened={"2": (3, 2, 4)})
     with pytest.raises(ValueError, match=r"product of 24, the inputs of the layer; got \(3, 2, 5\)"):
         load_state_dict(ours, theirs.state_dict(), flattened={"3": (3, 2, 5)})
+
+
+def test_how_many_batches_a_norm_has_seen():
+    theirs, ours = nn.Sequential(nn.BatchNorm1d(3)), jaxconv.nnx.Sequential(BatchNorm1d(3))
+    load_state_dict(ours, theirs.state_dict())
+    for model in (theirs, ours):
+        for _ in range(2):
+            model(torch.ones(2, 3) if model is theirs else jnp.ones((2, 3)))
+    count = state_dict(ours)["0.num_batches_tracked"]
+    assert (count, count.dtype) == (2, np.int64)
+    # Checkpoints older than PyTorch 0.4.1 have none, and PyTorch goes on from where it is.
+    older = {name: array for name, array in theirs.state_dict().items() if "batches" not in name}
+    assert load_state_dict(ours, older).ok
+    assert state_dict(ours)["0.num_batches_tracked"] == 2
+    many = older | {"0.num_batches_tracked": np.array(2**40)}
+    with pytest.raises(ValueError, match=r"num_batches_tracked: int64 .*, with values too large for int32 in the mod"):
+        load_state_dict(ours, many)
+
+    linen = jaxconv.linen.Sequential(jaxconv.linen.BatchNorm1d(3))
+    variables = linen.init(jax.random.key(0), jnp.ones((2, 3)), use_running_average=True)
+    new = linen_from_state_dict(variables, theirs.state_dict())
+    assert jax.tree.map(lambda a: a.dtype, new) == jax.tree.map(lambda a: a.dtype, variables)
+    back = linen_state_dict(new)
+    assert set(back) == set(theirs.state_dict())
+    assert (back["0.num_batches_tracked"], back["0.num_batches_tracked"].dtype) == (2, np.int64)
 
 
 def test_training_moves_the_running_mean_as_pytorch_does_and_the_variance_by_the_biased_one(rngs):
