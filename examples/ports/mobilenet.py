@@ -3,44 +3,24 @@
     python -m examples.ports.mobilenet mobilenet_v2.safetensors
 
 loads any checkpoint with torchvision's names: `features.0.0.weight`, `features.2.conv.1.0.weight`,
-`classifier.1.bias`. `nnx.Sequential` numbers its entries as `nn.Sequential` does, functions included.
+`classifier.1.bias`. `Sequential` numbers its entries as `nn.Sequential` does, functions included.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 from flax import nnx
 
 from examples.ports import cli
-from jaxconv.nnx import Conv2d
+from examples.ports.parts import conv_norm
+from jaxconv.nnx import BatchNorm2d, Conv2d, Sequential
 
 # expansion, channels, repeats, stride of the first: the table in the paper.
 SETTING = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 
 
-def norm(channels: int, *, rngs: nnx.Rngs) -> nnx.BatchNorm:
-    """`nn.BatchNorm2d(channels)`."""
-    return nnx.BatchNorm(channels, axis=1, momentum=0.9, use_fast_variance=False, rngs=rngs)
-
-
-def conv_norm_relu6(
-    in_planes: int, out_planes: int, kernel_size: int = 3, stride: int = 1, groups: int = 1, *, rngs: nnx.Rngs
-) -> nnx.Sequential:
-    """torchvision's `Conv2dNormActivation`."""
-    return nnx.Sequential(
-        Conv2d(
-            in_planes,
-            out_planes,
-            kernel_size,
-            stride,
-            padding=(kernel_size - 1) // 2,
-            groups=groups,
-            bias=False,
-            rngs=rngs,
-        ),
-        norm(out_planes, rngs=rngs),
-        nnx.relu6,
-    )
+conv_norm_relu6 = partial(conv_norm, activation=nnx.relu6)
 
 
 class InvertedResidual(nnx.Module):
@@ -55,9 +35,9 @@ class InvertedResidual(nnx.Module):
         layers += [
             conv_norm_relu6(hidden_dim, hidden_dim, stride=stride, groups=hidden_dim, rngs=rngs),
             Conv2d(hidden_dim, oup, 1, bias=False, rngs=rngs),
-            norm(oup, rngs=rngs),
+            BatchNorm2d(oup),
         ]
-        self.conv = nnx.Sequential(*layers)
+        self.conv = Sequential(*layers)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(N, inp, H, W) → (N, oup, H / stride, W / stride)."""
@@ -85,8 +65,8 @@ class MobileNetV2(nnx.Module):
                 features.append(InvertedResidual(channels, width, stride, expand_ratio, rngs=rngs))
                 channels = width
         features.append(conv_norm_relu6(channels, last, kernel_size=1, rngs=rngs))
-        self.features = nnx.Sequential(*features)
-        self.classifier = nnx.Sequential(nnx.Dropout(dropout, rngs=rngs), nnx.Linear(last, num_classes, rngs=rngs))
+        self.features = Sequential(*features)
+        self.classifier = Sequential(nnx.Dropout(dropout, rngs=rngs), nnx.Linear(last, num_classes, rngs=rngs))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Scores, of which the largest names the class."""

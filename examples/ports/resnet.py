@@ -2,21 +2,15 @@
 
     python -m examples.ports.resnet resnet18.safetensors
 
-loads any checkpoint with torchvision's names: `conv1.weight`, `layer1.0.bn2.running_var`, `fc.bias`. Two things differ
-from PyTorch's source: `rngs`, for the initial values, and Flax's batch norm, which takes the axis of the channels, and
-as its momentum the share of the old statistics (0.9) where PyTorch takes that of the new ones (0.1).
+loads any checkpoint with torchvision's names: `conv1.weight`, `layer1.0.bn2.running_var`, `fc.bias`. What differs from
+PyTorch's source is `rngs`, for the initial values, and the functions, which are not modules.
 """
 
 import jax
 from flax import nnx
 
 from examples.ports import cli
-from jaxconv.nnx import AdaptiveAvgPool2d, Conv2d, Flatten, MaxPool2d
-
-
-def norm(channels: int, *, rngs: nnx.Rngs) -> nnx.BatchNorm:
-    """`nn.BatchNorm2d(channels)`."""
-    return nnx.BatchNorm(channels, axis=1, momentum=0.9, use_fast_variance=False, rngs=rngs)
+from jaxconv.nnx import AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Flatten, MaxPool2d, Sequential
 
 
 class BasicBlock(nnx.Module):
@@ -24,14 +18,14 @@ class BasicBlock(nnx.Module):
 
     def __init__(self, inplanes: int, planes: int, stride: int = 1, *, rngs: nnx.Rngs):
         self.conv1 = Conv2d(inplanes, planes, kernel_size=3, stride=stride, padding=1, bias=False, rngs=rngs)
-        self.bn1 = norm(planes, rngs=rngs)
+        self.bn1 = BatchNorm2d(planes)
         self.conv2 = Conv2d(planes, planes, kernel_size=3, padding=1, bias=False, rngs=rngs)
-        self.bn2 = norm(planes, rngs=rngs)
+        self.bn2 = BatchNorm2d(planes)
         self.downsample = nnx.data(None)
         if stride != 1 or inplanes != planes:
-            self.downsample = nnx.Sequential(
+            self.downsample = Sequential(
                 Conv2d(inplanes, planes, kernel_size=1, stride=stride, bias=False, rngs=rngs),
-                norm(planes, rngs=rngs),
+                BatchNorm2d(planes),
             )
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -47,7 +41,7 @@ class ResNet18(nnx.Module):
 
     def __init__(self, num_classes: int = 1000, *, width: int = 64, rngs: nnx.Rngs):
         self.conv1 = Conv2d(3, width, kernel_size=7, stride=2, padding=3, bias=False, rngs=rngs)
-        self.bn1 = norm(width, rngs=rngs)
+        self.bn1 = BatchNorm2d(width)
         self.maxpool = MaxPool2d(kernel_size=3, stride=2, padding=1)
         self.layer1 = stage(width, width, 1, rngs=rngs)
         self.layer2 = stage(width, width * 2, 2, rngs=rngs)
@@ -67,9 +61,9 @@ class ResNet18(nnx.Module):
         return self.fc(self.flatten(self.avgpool(x)))
 
 
-def stage(inplanes: int, planes: int, stride: int, *, rngs: nnx.Rngs) -> nnx.Sequential:
+def stage(inplanes: int, planes: int, stride: int, *, rngs: nnx.Rngs) -> Sequential:
     """Two blocks, the first with the given stride."""
-    return nnx.Sequential(
+    return Sequential(
         BasicBlock(inplanes, planes, stride, rngs=rngs),
         BasicBlock(planes, planes, rngs=rngs),
     )

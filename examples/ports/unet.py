@@ -13,12 +13,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from examples.ports import cli
-from jaxconv.nnx import Conv2d, ConvTranspose2d, MaxPool2d
+from jaxconv.nnx import Conv2d, ConvTranspose2d, MaxPool2d, Sequential
 
 
-def double_conv(in_channels: int, out_channels: int, *, rngs: nnx.Rngs) -> nnx.Sequential:
+def double_conv(in_channels: int, out_channels: int, *, rngs: nnx.Rngs) -> Sequential:
     """Two convolutions that keep the size of the image."""
-    return nnx.Sequential(
+    return Sequential(
         Conv2d(in_channels, out_channels, 3, padding=1, rngs=rngs),
         nnx.relu,
         Conv2d(out_channels, out_channels, 3, padding=1, rngs=rngs),

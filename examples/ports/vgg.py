@@ -14,7 +14,7 @@ import jax
 from flax import nnx
 
 from examples.ports import cli
-from jaxconv.nnx import AdaptiveAvgPool2d, Conv2d, Flatten, MaxPool2d
+from jaxconv.nnx import AdaptiveAvgPool2d, Conv2d, Flatten, MaxPool2d, Sequential
 
 LAST = "channels_last"
 # Channels of the convolutions, and "M" for a pool.
@@ -41,10 +41,10 @@ class VGG(nnx.Module):
             else:
                 layers += [Conv2d(channels, entry, kernel_size=3, padding=1, data_format=LAST, rngs=rngs), nnx.relu]
                 channels = entry
-        self.features = nnx.Sequential(*layers)
+        self.features = Sequential(*layers)
         self.avgpool = AdaptiveAvgPool2d((side, side), data_format=LAST)
         self.flatten = Flatten()
-        self.classifier = nnx.Sequential(
+        self.classifier = Sequential(
             nnx.Linear(channels * side * side, hidden, rngs=rngs),
             nnx.relu,
             nnx.Dropout(dropout, rngs=rngs),

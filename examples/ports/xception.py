@@ -12,12 +12,7 @@ import jax
 from flax import nnx
 
 from examples.ports import cli
-from jaxconv.nnx import Conv2d, MaxPool2d
-
-
-def norm(channels: int, *, rngs: nnx.Rngs) -> nnx.BatchNorm:
-    """`nn.BatchNorm2d(channels)`."""
-    return nnx.BatchNorm(channels, axis=1, momentum=0.9, use_fast_variance=False, rngs=rngs)
+from jaxconv.nnx import BatchNorm2d, Conv2d, MaxPool2d
 
 
 class SeparableConv2d(nnx.Module):
@@ -46,12 +41,12 @@ class Block(nnx.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, rngs: nnx.Rngs):
         self.sep1 = SeparableConv2d(in_channels, out_channels, rngs=rngs)
-        self.norm1 = norm(out_channels, rngs=rngs)
+        self.norm1 = BatchNorm2d(out_channels)
         self.sep2 = SeparableConv2d(out_channels, out_channels, dilation=2, rngs=rngs)
-        self.norm2 = norm(out_channels, rngs=rngs)
+        self.norm2 = BatchNorm2d(out_channels)
         self.pool = MaxPool2d(3, stride=2, padding=1)
         self.skip = Conv2d(in_channels, out_channels, 1, stride=2, bias=False, rngs=rngs)
-        self.skip_norm = norm(out_channels, rngs=rngs)
+        self.skip_norm = BatchNorm2d(out_channels)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """(N, in_channels, H, W) → (N, out_channels, H / 2, W / 2)."""
@@ -67,7 +62,7 @@ class Xception(nnx.Module):
         self, num_classes: int = 1000, *, stem: int = 32, widths: Sequence[int] = (128, 256, 728), rngs: nnx.Rngs
     ):
         self.conv1 = Conv2d(3, stem, 3, stride=2, bias=False, rngs=rngs)
-        self.bn1 = norm(stem, rngs=rngs)
+        self.bn1 = BatchNorm2d(stem)
         self.blocks = nnx.List([])
         for width in widths:
             self.blocks.append(Block(stem, width, rngs=rngs))
