@@ -31,3 +31,9 @@ from jaxconv._ops.pooling import avg_pool3d as avg_pool3d
 from jaxconv._ops.pooling import max_pool1d as max_pool1d
 from jaxconv._ops.pooling import max_pool2d as max_pool2d
 from jaxconv._ops.pooling import max_pool3d as max_pool3d
+from jaxconv._ops.resampling import affine_grid as affine_grid
+from jaxconv._ops.resampling import channel_shuffle as channel_shuffle
+from jaxconv._ops.resampling import grid_sample as grid_sample
+from jaxconv._ops.resampling import interpolate as interpolate
+from jaxconv._ops.resampling import pixel_shuffle as pixel_shuffle
+from jaxconv._ops.resampling import pixel_unshuffle as pixel_unshuffle

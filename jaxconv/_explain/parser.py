@@ -31,7 +31,10 @@ def layer_of_text(text: str) -> Any:
     if len(keywords) < len(given):
         raise ValueError(f"layer {name} has an argument twice, got {_short(text)!r}")
     cls = getattr(ours, name)
-    if "rngs" not in inspect.signature(cls.__init__).parameters:
+    parameters = inspect.signature(cls.__init__).parameters
+    # Some layers print what all of their class have and none is told: the mode of UpsamplingNearest2d.
+    keywords = {k: v for k, v in keywords.items() if k in parameters or getattr(cls, k, None) != v}
+    if "rngs" not in parameters:
         return cls(*positional, **keywords)
 
     from flax import nnx

@@ -11,11 +11,13 @@ from jaxconv._explain.padding import explain_pad
 from jaxconv._explain.parser import EXAMPLE, layer_of_text
 from jaxconv._explain.patches import explain_flatten, explain_patches
 from jaxconv._explain.pooling import explain_adaptive_pool, explain_pool
+from jaxconv._explain.resampling import explain_channel_shuffle, explain_pixel_shuffle, explain_upsampling
 from jaxconv._layers.containers import Identity
 from jaxconv._layers.normalization import LocalResponseNorm, Norm
 from jaxconv._layers.padding import Pad
 from jaxconv._layers.patches import Flatten, Fold, Unfold
 from jaxconv._layers.pooling import AdaptiveAvgPool, AvgPool, MaxPool
+from jaxconv._layers.resampling import ChannelShuffle, PixelShuffle, PixelUnshuffle, Upsampling
 from jaxconv._spec.arguments import parse_shape
 from jaxconv._spec.shapes import is_static
 
@@ -74,5 +76,8 @@ _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any, tuple[int, ...]], Expl
     (_is(AdaptiveAvgPool), explain_adaptive_pool),
     (_is(Unfold, Fold), explain_patches),
     (_is(Flatten), explain_flatten),
+    (_is(Upsampling), explain_upsampling),
+    (_is(PixelShuffle, PixelUnshuffle), explain_pixel_shuffle),
+    (_is(ChannelShuffle), explain_channel_shuffle),
     (_is(Identity), explain_identity),
 )

@@ -73,6 +73,20 @@ def test_the_arithmetic_is_right_as_it_stands(text, shape):
         ("AvgPool2d(2, None, 1, False, False, 3)", (2, 4, 8, 10), ["do not count in the divisor", "is divided by 3"]),
         ("AdaptiveAvgPool1d(4)", (2, 4, 10), ["L: 4, as output_size says", "3: output i reads floor(i * 10 / 4) to"]),
         ("ConstantPad1d((-1, 2), 3.5)", (2, 4, 9), ["L: 9 - 1 + 2 = 10", "L: -1 low, 2 high", "filled with 3.5"]),
+        (
+            "Upsample(scale_factor=(2, 1.7), mode='bicubic')",
+            (2, 4, 5, 6),
+            [
+                "H: 5 * 2 = 10",
+                "W: floor(6 * 1.7) = 10",
+                "H: at most 4: output i lies at (i + 0.5) * 1 / 2 - 0.5 of the",
+            ],
+        ),
+        ("UpsamplingNearest2d((10, 3))", (2, 4, 5, 6), ["H: 10, as size says", "W: at most 1: output i lies at i * 6"]),
+        ("UpsamplingBilinear2d((1, 3))", (2, 4, 5, 6), ["output i lies at 0 of", "i * 5 / 2 of", "aligned corners"]),
+        ("Upsample(3, mode='area')", (2, 4, 7), ["L: at most 3: output i reads floor(i * 7 / 3) to ceil("]),
+        ("PixelShuffle(2)", (3, 12, 5, 6), ["C: 12 / (2 * 2) = 3", "H: 5 * 2 = 10"]),
+        ("ChannelShuffle(2)", (3, 6, 5), ["C: 2 * 3 = 6, channel i of group g becoming channel g of group i"]),
         ("Unfold((2, 3))", (5, 6, 8), ["column: C * kH * kW = 5 * 2 * 3 = 30", "number: H' * W' = 5 * 6 = 30"]),
         ("Fold((6, 8), 2)", (2, 20, 35), ["N, C * kH * kW, H' * W'", "C: 20 / (2 * 2) = 5"]),
         (

@@ -96,9 +96,10 @@ def test_the_layers_say_what_pytorchs_say(layer):
     assert repr(make_linen(layer)) == repr(theirs)
     for name in ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups",
                  "output_padding", "padding_mode", "ceil_mode", "count_include_pad", "divisor_override", "value",
-                 "output_size", "start_dim", "end_dim", "num_features", "eps", "momentum", "affine",
-                 "track_running_stats", "num_groups", "num_channels", "normalized_shape", "elementwise_affine", "size",
-                 "alpha", "beta", "k"):  # fmt: skip
+                 "output_size", "start_dim", "end_dim", "size", "scale_factor", "mode", "align_corners",
+                 "recompute_scale_factor", "upscale_factor", "downscale_factor", "num_features", "eps", "momentum",
+                 "affine", "track_running_stats", "num_groups", "num_channels", "normalized_shape",
+                 "elementwise_affine", "alpha", "beta", "k"):  # fmt: skip
         if hasattr(theirs, name):
             assert getattr(make(layer), name) == getattr(theirs, name), name
             assert getattr(make_linen(layer), name) == getattr(theirs, name), name

@@ -53,6 +53,24 @@ CASES = {
     ),
     "unfold": (lambda x, w: jaxconv.unfold(x, 3), (8, 4, 7, 5), (2,), "float32[8@n,36,15]"),
     "fold": (lambda x, w: jaxconv.fold(x, (7, 5), 3), (8, 36, 15), (2,), "float32[8@n,4,7,5]"),
+    "interpolate": (
+        lambda x, w: jaxconv.interpolate(x, (9, 8), mode="bicubic", data_format="channels_last"),
+        (8, 7, 5, 4),
+        (2,),
+        "float32[8@n,9,8,4]",
+    ),
+    "grid_sample": (
+        lambda x, w: jaxconv.grid_sample(x, jaxconv.affine_grid(jnp.ones((8, 2, 3)) * w.sum() / 7, (8, 4, 3, 6))),
+        (8, 4, 7, 5),
+        (2,),
+        "float32[8@n,4,3,6]",
+    ),
+    "shuffles": (
+        lambda x, w: jaxconv.pixel_unshuffle(jaxconv.pixel_shuffle(jaxconv.channel_shuffle(x, 2), 2), 3),
+        (8, 4, 3, 6),
+        (2,),
+        "float32[8@n,9,2,4]",
+    ),
     "pad": (lambda x, w: jaxconv.pad(x, (1, 2), "reflect"), (8, 4, 7), (2,), "float32[8@n,4,10]"),
 }
 

@@ -42,6 +42,10 @@ FAMILIES = (
         for draw in (sampling.max_pool, sampling.avg_pool, sampling.adaptive_avg_pool)
         for rank in (1, 2, 3)
     ),
+    *((sampling.interpolate, rank, number) for rank, number in ((1, 50), (2, 125), (3, 50))),
+    *((sampling.grid_sample, rank, 25) for rank in (2, 3)),
+    (sampling.affine_grid, None, 25),
+    (sampling.shuffle, None, 75),
 )
 
 

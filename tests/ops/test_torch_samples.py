@@ -41,15 +41,32 @@ NO_SAMPLES = {
         for rank in (1, 2, 3)
         for kind in ("input", "weight")
     },
+    "affine_grid": "op_db has none; sampled in test_torch_grid",
+    **dict.fromkeys(
+        ("Upsample", "UpsamplingNearest2d", "UpsamplingBilinear2d", "PixelShuffle", "PixelUnshuffle", "ChannelShuffle"),
+        "module_db has none; OWN_SAMPLES has",
+    ),
     **dict.fromkeys(("Flatten", "Fold", "Identity", "Unfold"), "module_db has none; OWN_SAMPLES has"),
 }
 
 # For these layers: the constructor's arguments and the shape of the input.
 OWN_SAMPLES = {
+    "ChannelShuffle": [((3,), (2, 6, 4, 5)), ((1,), (2, 3, 4)), ((2,), (0, 4, 3, 2, 2))],
     "Flatten": [((), (2, 3, 4, 5)), ((0,), (2, 3)), ((1, 2), (2, 3, 4, 5)), ((-2,), (2, 3, 4)), ((0, -1), ())],
     "Fold": [(((4, 5), (2, 3)), (2, 12, 9)), (((4, 5), (2, 3), 1, 1, 2), (12, 9)), ((4, 2, 2, 1, 1), (2, 8, 16))],
     "Identity": [((), (2, 3)), ((54,), ()), ((1, "a"), (2, 3, 4, 0, 5))],
+    "PixelShuffle": [((2,), (2, 8, 3, 4)), ((3,), (9, 2, 3)), ((1,), (2, 3, 2, 4, 5))],
+    "PixelUnshuffle": [((2,), (2, 3, 4, 6)), ((3,), (2, 3, 6)), ((1,), (2, 3, 2, 4, 5))],
     "Unfold": [((2,), (2, 3, 4, 5)), (((2, 3), 1, (1, 0), 2), (3, 4, 5)), ((2, (1, 2), 1), (2, 3, 4, 5))],
+    "Upsample": [
+        ((3,), (2, 3, 4, 5)),
+        ((None, 2), (2, 3, 4)),
+        (((5, 3), None, "bilinear", False), (2, 3, 4, 5)),
+        ((None, (1.5, 0.6), "bicubic", True), (2, 3, 4, 5)),
+        ((None, 1.7, "trilinear", None, True), (2, 3, 4, 5, 3)),
+    ],
+    "UpsamplingBilinear2d": [((1,), (2, 3, 4, 5)), ((7,), (2, 3, 4, 5)), ((None, (1.5, 2)), (2, 3, 4, 5))],
+    "UpsamplingNearest2d": [(((2, 7),), (2, 3, 4, 5)), ((None, 1.7), (2, 3, 4, 5)), ((9,), (0, 3, 4, 5))],
 }
 
 # Arguments of samples that jaxconv does not have. They are left out, and the value is compared without them.
@@ -61,9 +78,14 @@ LEFT_OUT = {
 # the numbers of every so many-th: the steps share no factor with how many values an argument takes.
 THINNED = ("max_pool1d", "max_pool2d", "max_pool3d")
 STEPS = {"float64": 5, "float32": 11, "complex128": 1}
+# Fewer, of which the gradients take long to compile.
+EVERY = {"interpolate": 3, "grid_sample": 5}
 PARTS = 3  # of the samples of such an op
 
-KINDS = ("conv", "unfold", "fold", "pad", "max_", "avg_", "adaptive_")
+KINDS = (
+    *("conv", "unfold", "fold", "pad", "max_", "avg_", "adaptive_"),
+    *("interpolate", "grid_", "affine_", "pixel_", "channel_"),
+)
 FUNCTIONS = [n for n in dir(jaxconv) if n.startswith(KINDS) or n.endswith("_norm")]
 LAYERS = [name for name in jaxconv.nnx.__all__ if name not in OF_OTHERS]
 
@@ -133,7 +155,7 @@ SAMPLED = [
 
 @pytest.mark.parametrize(("name", "dtype", "part"), SAMPLED)
 def test_functions(name, dtype, part):
-    calls, step = samples(name, dtype)[0], 1
+    calls, step = samples(name, dtype)[0], EVERY.get(name, 1)
     if name in THINNED:
         size = -(-len(calls) // PARTS)
         calls, step = calls[part * size :][:size], STEPS[dtype]

@@ -526,7 +526,7 @@ def test_a_derivative_of_nothing_in_every_direction():
 )
 def test_strict_modes(strict):
     """Each op by each algorithm, with its gradients."""
-    x, w, b = (jnp.ones(s, "float32") for s in ((2, 8, 9, 7), (8, 2, 3, 3), (8,)))
+    x, w, b, maps = (jnp.ones(s, "float32") for s in ((2, 8, 9, 7), (8, 2, 3, 3), (8,), (2, 2, 3)))
 
     def convolutions(x, w, b, algorithm):
         y = jaxconv.conv2d(x, w, b, groups=4, padding=1, padding_mode="reflect", algorithm=algorithm)
@@ -536,6 +536,10 @@ def test_strict_modes(strict):
     def others(x):
         y = jaxconv.avg_pool2d(x, 3, 2, 1, ceil_mode=True, count_include_pad=False)
         y = jaxconv.adaptive_avg_pool2d(jaxconv.max_pool2d(y, 2, 1), (7, 5))
+        for mode in ("nearest", "bicubic"):
+            y = jaxconv.interpolate(y, scale_factor=1.4, mode=mode)
+        y = jaxconv.grid_sample(y, jaxconv.affine_grid(y[:, 0, :2, :3], (2, 8, 7, 5)), padding_mode="reflection")
+        y = jaxconv.pixel_unshuffle(jaxconv.pixel_shuffle(jaxconv.channel_shuffle(y, 4), 2), 2)
         return (jaxconv.fold(jaxconv.unfold(jaxconv.pad(y, (1, 2), value=3), 2), (7, 8), 2) ** 2).sum()
 
     values = []
@@ -548,4 +552,6 @@ def test_strict_modes(strict):
         jaxconv.conv2d(x, w, b, groups=4, padding=1, padding_mode="circular")
         jaxconv.fold(jaxconv.unfold(jaxconv.pad(jaxconv.avg_pool2d(x, 3, 1, 1), (1, 2)), 2), (9, 10), 2)
         jaxconv.adaptive_avg_pool2d(jaxconv.max_pool2d(x, 2, 1), (7, 5))
+        jaxconv.grid_sample(jaxconv.interpolate(x, 5), jaxconv.affine_grid(maps, (2, 8, 7, 6)))
+        jaxconv.channel_shuffle(jaxconv.pixel_shuffle(x, 2), 2)
     assert np.isfinite(values).all()

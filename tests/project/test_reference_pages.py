@@ -28,7 +28,8 @@ def test_every_public_name_stands_on_one_page():
 def test_a_topic_has_the_same_name_everywhere():
     for folder in ("_spec", "_ops", "_layers", "nnx", "linen"):
         files = {file.stem for file in (ROOT / "jaxconv" / folder).glob("*.py")}
-        assert {"convolution", "normalization", "padding", "patches", "pooling"} <= files & set(PAGES), folder
+        topics = {"convolution", "normalization", "padding", "patches", "pooling", "resampling"}
+        assert topics <= files & set(PAGES), folder
 
 
 def test_every_page_is_in_the_navigation():

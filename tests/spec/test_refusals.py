@@ -54,6 +54,11 @@ def zeros(*shape, dtype="float32"):
     return np.zeros(shape, dtype)
 
 
+def symbolic(function, shape):
+    """Traces a function of images whose sizes are symbols."""
+    return jax.eval_shape(function, jax.ShapeDtypeStruct(jax.export.symbolic_shape(shape), jnp.float32))
+
+
 # What is called, the error, and the words that its message must hold: the argument's name, what was given, a fix.
 REFUSALS = {
     # Names.
@@ -901,6 +906,212 @@ REFUSALS = {
         lambda: jaxconv.nnx.InstanceNorm1d(5, affine=True)(X1),
         ValueError,
         ["input must have num_features=5 channels, got 4", "make the layer with num_features=4"],
+    ),
+    # Resampling.
+    "interpolate, neither": (
+        lambda: jaxconv.interpolate(X2),
+        ValueError,
+        ["either size or scale_factor", "got neither", "size=(7, 7)"],
+    ),
+    "interpolate, both": (
+        lambda: jaxconv.interpolate(X2, 3, 2.0),
+        ValueError,
+        ["either size or scale_factor", "got 3 and 2.0"],
+    ),
+    "interpolate, recomputed from a size": (
+        lambda: jaxconv.interpolate(X2, 3, recompute_scale_factor=True),
+        ValueError,
+        ["recompute_scale_factor=True has no meaning beside size", "leave it out"],
+    ),
+    "interpolate, recomputed by 1": (
+        lambda: jaxconv.interpolate(X2, scale_factor=2, recompute_scale_factor=1),
+        TypeError,
+        ["recompute_scale_factor must be True or False", "got 1 of type int"],
+    ),
+    "interpolate, an image without a batch": (
+        lambda: jaxconv.interpolate(X2[0, 0], 3),
+        ValueError,
+        ["input must have shape (N, C, L), (N, C, H, W)", "(9, 8)", "input[None]"],
+    ),
+    "interpolate, a mode of other axes": (
+        lambda: jaxconv.interpolate(X2, 3, mode="trilinear"),
+        ValueError,
+        ["mode 'trilinear' is for 3 spatial axes", "(2, 4, 9, 8) has 2", "'bilinear'"],
+    ),
+    "interpolate, corners of neighbours": (
+        lambda: jaxconv.interpolate(X2, 3, align_corners=False),
+        ValueError,
+        ["align_corners must be None with mode 'nearest'", "got False", "leave it out"],
+    ),
+    "interpolate, antialias of neighbours": (
+        lambda: jaxconv.interpolate(X2, 3, antialias=True),
+        ValueError,
+        ["antialias=True is for mode 'bilinear', 'bicubic', 'lanczos'", "got mode 'nearest'"],
+    ),
+    "interpolate, lanczos without antialias": (
+        lambda: jaxconv.interpolate(X2, 3, mode="lanczos"),
+        ValueError,
+        ["mode 'lanczos' must have antialias=True", "got antialias=False"],
+    ),
+    "interpolate, integers": (
+        lambda: jaxconv.interpolate(X2.astype("int32"), 3),
+        TypeError,
+        ["input has dtype int32", "floating point numbers or bytes", "input.astype('float32')"],
+    ),
+    "interpolate, no channels": (
+        lambda: jaxconv.interpolate(zeros(2, 0, 9), 3),
+        ValueError,
+        ["at least one channel", "(2, 0, 9)", "only the batch"],
+    ),
+    "interpolate, a factor too small": (
+        lambda: jaxconv.interpolate(X2, scale_factor=0.1),
+        ValueError,
+        ["scale_factor must leave at least one position", "got 0.1", "(0, 0)", "larger scale_factor"],
+    ),
+    "interpolate, a size too small": (
+        lambda: jaxconv.interpolate(X2, (3, 0)),
+        ValueError,
+        ["size must leave at least one position", "got (3, 0)", "larger size"],
+    ),
+    "interpolate, a size too large": (
+        lambda: jaxconv.interpolate(X1, 2**31),
+        ValueError,
+        ["the result must have fewer than 2**31 positions", "(2147483648,)"],
+    ),
+    "interpolate, a factor too large": (
+        lambda: jaxconv.interpolate(X1, scale_factor=1e308),
+        ValueError,
+        ["the result must have fewer than 2**31 positions"],
+    ),
+    "interpolate, a result of too many numbers": (
+        lambda: jaxconv.interpolate(X2, 2**30),
+        ValueError,
+        ["the result would have the shape (2, 4, 1073741824, 1073741824)", "use a smaller size or scale_factor"],
+    ),
+    "interpolate, factors too few": (
+        lambda: jaxconv.interpolate(X2, scale_factor=(2.0,)),
+        ValueError,
+        ["scale_factor must be a number or a tuple of 2", "(2.0,)"],
+    ),
+    "interpolate, sizes too many": (
+        lambda: jaxconv.interpolate(X2, (1, 2, 3)),
+        ValueError,
+        ["size must be an int or a tuple of 2 ints", "(1, 2, 3)"],
+    ),
+    "interpolate, a size that is a fraction": (
+        lambda: jaxconv.interpolate(X2, 3.0),
+        TypeError,
+        ["size[0] must be an integer", "3.0 of type float"],
+    ),
+    "interpolate, a factor that is a text": (
+        lambda: jaxconv.interpolate(X2, scale_factor=(2, "2")),
+        TypeError,
+        ["scale_factor[1] must be a number", "'2' of type str"],
+    ),
+    "interpolate, a negative factor": (
+        lambda: jaxconv.interpolate(X2, scale_factor=-2.0),
+        ValueError,
+        ["scale_factor must be positive and finite", "got -2.0", "0.5"],
+    ),
+    "interpolate, a factor beyond floats": (
+        lambda: jaxconv.interpolate(X2, scale_factor=10**400),
+        ValueError,
+        ["scale_factor must be positive and finite", "bits"],
+    ),
+    "interpolate, an odd factor of a symbolic size": (
+        lambda: symbolic(lambda x: jaxconv.interpolate(x, scale_factor=1.7), "2, 4, n"),
+        ValueError,
+        ["scale_factor must be a fraction of small numbers", "symbolic size n", "got 1.7", "give size"],
+    ),
+    "interpolate, area of a symbolic size": (
+        lambda: symbolic(lambda x: jaxconv.interpolate(x, scale_factor=2, mode="area"), "2, 4, n"),
+        ValueError,
+        ["mode 'area' needs the size of the result in numbers", "(2*n,)", "give size as ints"],
+    ),
+    "interpolate, antialias of a symbolic size": (
+        lambda: symbolic(lambda x: jaxconv.interpolate(x, 5, mode="bilinear", antialias=True), "2, 4, n, 7"),
+        ValueError,
+        ["antialias=True needs the sizes of its images in numbers", "(n, 7)", "give ints"],
+    ),
+    "grid_sample, a mode of two axes": (
+        lambda: jaxconv.grid_sample(X3, zeros(2, 1, 1, 1, 3), "bicubic"),
+        ValueError,
+        ["mode 'bicubic' is for 2 spatial axes", "(2, 4, 7, 9, 8)", "'bilinear'"],
+    ),
+    "grid_sample, an image of one axis": (
+        lambda: jaxconv.grid_sample(X1, zeros(2, 3, 1)),
+        ValueError,
+        ["input must have shape (N, C, H, W) or (N, C, D, H, W)", "(2, 4, 9)"],
+    ),
+    "grid_sample, a grid of other places": (
+        lambda: jaxconv.grid_sample(X2, zeros(2, 5, 6, 3)),
+        ValueError,
+        ["grid must have shape (N, H', W', 2)", "(2, 5, 6, 3)"],
+    ),
+    "grid_sample, another batch": (
+        lambda: jaxconv.grid_sample(X2, zeros(1, 5, 6, 2)),
+        ValueError,
+        ["grid must have the batch size of input, 2", "(1, 5, 6, 2)", "broadcast_to"],
+    ),
+    "grid_sample, integers": (
+        lambda: jaxconv.grid_sample(X2.astype("int32"), zeros(2, 5, 6, 2)),
+        TypeError,
+        ["input has dtype int32", "input.astype('float32')"],
+    ),
+    "grid_sample, two dtypes": (
+        lambda: jaxconv.grid_sample(X2, zeros(2, 5, 6, 2, dtype="float16")),
+        TypeError,
+        ["grid has dtype float16 where input has float32", "grid.astype('float32')"],
+    ),
+    "affine_grid, integers": (
+        lambda: jaxconv.affine_grid(zeros(2, 2, 3, dtype="int32"), (2, 3, 4, 5)),
+        TypeError,
+        ["theta has dtype int32", "theta.astype('float32')"],
+    ),
+    "affine_grid, a size of one axis": (
+        lambda: jaxconv.affine_grid(zeros(2, 2, 3), (2, 3, 4)),
+        ValueError,
+        ["size must be (N, C, H, W) or (N, C, D, H, W)", "(2, 3, 4)"],
+    ),
+    "affine_grid, an empty size": (
+        lambda: jaxconv.affine_grid(zeros(2, 2, 3), (2, 3, 4, 0)),
+        ValueError,
+        ["size must be positive along each axis", "(2, 3, 4, 0)"],
+    ),
+    "affine_grid, maps of three axes": (
+        lambda: jaxconv.affine_grid(zeros(2, 3, 4), (2, 3, 4, 5)),
+        ValueError,
+        ["theta must have shape (N, 2, 3)", "(2, 3, 4)"],
+    ),
+    "affine_grid, another batch": (
+        lambda: jaxconv.affine_grid(zeros(1, 2, 3), (2, 3, 4, 5)),
+        ValueError,
+        ["size must have the batch size of theta, 1", "(2, 3, 4, 5)"],
+    ),
+    "pixel_shuffle, two axes": (
+        lambda: jaxconv.pixel_shuffle(zeros(4, 4), 2),
+        ValueError,
+        ["input must have three axes or more, (*, C, H, W)", "(4, 4)"],
+    ),
+    "pixel_shuffle, an odd number of channels": (
+        lambda: jaxconv.pixel_shuffle(X2, 3),
+        ValueError,
+        ["the number of channels must be divisible by upscale_factor squared, 9", "has 4 channels"],
+    ),
+    "pixel_unshuffle, an odd height": (
+        lambda: jaxconv.pixel_unshuffle(X2, 2),
+        ValueError,
+        ["the number of rows must be divisible by downscale_factor", "has 9 rows"],
+    ),
+    "channel_shuffle, two axes": (
+        lambda: jaxconv.channel_shuffle(zeros(4, 4), 2),
+        ValueError,
+        ["input must have three axes or more, (N, C, *)", "(4, 4)"],
+    ),
+    "channel_shuffle, groups that do not divide": (
+        lambda: jaxconv.channel_shuffle(X2, 3),
+        ValueError,
+        ["groups must divide the number of channels", "groups=3", "has 4"],
     ),
     # Numbers that nothing can count.
     "an int of 64 bits": (conv1(stride=2**63), ValueError, ["stride must be below 2**63", "got 9223372036854775808"]),

@@ -57,6 +57,13 @@ def _later_in_a_tuple(call, theirs):
     )
 
 
+def _odd_flags(call, theirs):
+    names = ("input", "size", "scale_factor", "mode", "align_corners", "recompute_scale_factor", "antialias")
+    given = dict(zip(names, call.args, strict=False)) | dict(call.kwargs)
+    flags = (given.get("recompute_scale_factor"), given.get("antialias", False))
+    return call.name == "interpolate" and not (isinstance(flags[0], bool | None) and isinstance(flags[1], bool))
+
+
 X, W = Arr((2, 4, 5, 6)), Arr((6, 4, 2, 3))
 
 DIFFERENCES = (
@@ -221,6 +228,14 @@ DIFFERENCES = (
         REFUSES,
         RUNS,
         lambda call, theirs: call.name.startswith("conv") and len({a.dtype for a in call.placeholders[:2]}) == 1,
+    ),
+    Difference(
+        "flags of interpolate that are no bools",
+        "PyTorch asks antialias and recompute_scale_factor for their truth, whatever they are",
+        call("interpolate", X, scale_factor=2, recompute_scale_factor=1),
+        REFUSES,
+        RUNS,
+        _odd_flags,
     ),
     Difference(
         "the average of nothing",

@@ -78,6 +78,16 @@ OTHERS = [
     ("Unfold((2, 3), dilation=(1, 2), padding=1, stride=2)", (2, 5, 6, 8)),
     ("Fold((6, 8), (2, 3), dilation=(1, 2), padding=1, stride=2)", (2, 30, 12)),
     ("Flatten()", (2, 4, 5, 6)),
+    ("Upsample((7, 11))", (2, 4, 5, 6)),
+    ("Upsample(scale_factor=2, mode='linear', data_format='channels_last')", (2, 5, 4)),
+    ("Upsample(scale_factor=(2, 1.7), mode='bicubic')", (2, 4, 5, 6)),
+    ("Upsample(scale_factor=1.5, mode='trilinear', align_corners=True)", (2, 4, 3, 5, 6)),
+    ("Upsample(3, mode='area')", (2, 4, 5, 6)),
+    ("UpsamplingNearest2d(scale_factor=2)", (2, 4, 5, 6)),
+    ("UpsamplingBilinear2d((1, 8))", (2, 4, 5, 6)),
+    ("PixelShuffle(2)", (3, 12, 5, 6)),
+    ("PixelUnshuffle(2, data_format='channels_last')", (4, 6, 5)),
+    ("ChannelShuffle(2)", (3, 6, 5)),
     ("Identity()", (2, 4, 5)),
 ]
 LAYERS = CONVOLUTIONS + OTHERS

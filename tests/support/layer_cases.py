@@ -138,6 +138,21 @@ def _layers():
     yield Layer("RMSNorm", (9,), {}, (2, 4, 7, 9), lambda x, v: functional.rms_norm(x, 9, v["weight"]), **axes)
     yield Layer("Fold", ((4, 5), (2, 3)), {}, (2, 12, 9), lambda x, v: functional.fold(x, (4, 5), (2, 3)), **axes)
     yield Layer("Flatten", (1, 2), {}, (2, 4, 7, 9), lambda x, v: x.reshape(2, 28, 9), **axes, unbatched=False)
+    keywords = {"mode": "bicubic", "align_corners": True}
+    yield Layer(
+        "Upsample", (None, (2, 1.7)), keywords, (2, 4, 7, 9),
+        lambda x, v: functional.interpolate(x, None, (2, 1.7), **keywords), unbatched=False,
+    )  # fmt: skip
+    for name, mode, corners in (("UpsamplingNearest2d", "nearest", None), ("UpsamplingBilinear2d", "bilinear", True)):
+        yield Layer(
+            name, ((10, 8),), {}, (2, 4, 7, 9),
+            lambda x, v, m=mode, c=corners: functional.interpolate(x, (10, 8), None, m, c), unbatched=False,
+        )  # fmt: skip
+    yield Layer("PixelShuffle", (2,), {}, (2, 12, 7, 9), lambda x, v: functional.pixel_shuffle(x, 2))
+    yield Layer("PixelUnshuffle", (3,), {}, (2, 4, 6, 9), lambda x, v: functional.pixel_unshuffle(x, 3))
+    yield Layer(
+        "ChannelShuffle", (3,), {}, (2, 6, 7, 9), lambda x, v: functional.channel_shuffle(x, 3), unbatched=False
+    )
     yield Layer("Identity", (54,), {"unused": 0.1}, (2, 4, 7, 9), lambda x, v: x, **axes)
 
 

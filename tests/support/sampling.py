@@ -421,3 +421,111 @@ def avg_pool(rng, rank):
 
 def adaptive_avg_pool(rng, rank):
     return pool(rng, "adaptive_avg_pool", rank)
+
+
+# --- resampling ------------------------------------------------------------------------------------------------
+
+_MODES = {
+    1: ("nearest", "nearest-exact", "linear", "linear", "area"),
+    2: ("nearest", "nearest-exact", "bilinear", "bilinear", "bicubic", "bicubic", "lanczos", "area"),
+    3: ("nearest", "nearest-exact", "trilinear", "trilinear", "area"),
+}
+FLOATS = ("float64",) * 9 + ("float32", "float32", "float16", "bfloat16")
+
+
+def interpolate(rng, rank):
+    spoils = ("input", "size", "scale_factor", "mode", "align_corners", "recompute_scale_factor", "antialias", "both")
+    spoil = pick(rng, spoils) if one_in(rng, 3) else ""
+    mode = pick(rng, _MODES[rank])
+    by_factor = spoil == "scale_factor" or (spoil not in ("size", "both") and one_in(rng, 2))
+    x = Arr((int(rng.integers(1, 3)), int(rng.integers(1, 6)), *sizes(rng, rank)), pick(rng, (*FLOATS, "uint8")))
+    arguments = {
+        "input": x,
+        "size": None if by_factor else ints(rng, rank, 1, 13),
+        "scale_factor": _factors(rng, rank) if by_factor else None,
+        "mode": mode,
+        "align_corners": pick(rng, (None, True, False)) if mode.endswith(("linear", "cubic")) else None,
+        "recompute_scale_factor": pick(rng, (None, True, False)) if by_factor else None,
+        "antialias": mode == "lanczos" or (mode in ("bilinear", "bicubic") and bool(one_in(rng, 2))),
+    }
+    if arguments["antialias"] and not by_factor:  # of one column PyTorch's antialiased rows are all alike
+        arguments["size"] = ints(rng, rank, 2, 13)
+    if spoil == "input":
+        arguments["input"] = odd_array(rng, x)
+    elif spoil == "size":
+        arguments["size"] = odd_number(rng, rank)
+    elif spoil == "scale_factor":
+        arguments["scale_factor"] = pick(rng, (0.01, -1.5, float("nan"), float("inf"), odd_number(rng, rank)))
+    elif spoil == "mode":
+        arguments["mode"] = pick(rng, ("linear", "bilinear", "trilinear", "bicubic", "cubic", "Nearest", None, 1))
+    elif spoil == "both":
+        arguments.update(pick(rng, ({"size": None}, {"scale_factor": 2.0})))
+    elif spoil:
+        arguments[spoil] = pick(rng, (True, False, 1, None, "True"))
+    c = written(rng, "interpolate", arguments, 1)
+    if c.args and not spoil and one_in(rng, 3):
+        last = Arr((x.shape[0], *x.shape[2:], x.shape[1]), x.dtype)
+        c = c._replace(args=(last, *c.args[1:]), kwargs=(*c.kwargs, ("data_format", "channels_last")))
+    return c
+
+
+def _factors(rng, rank):
+    """One factor for all axes or one per axis, whole and half ones among them."""
+    factors = tuple(pick(rng, (2, 3, 0.5, round(float(rng.uniform(0.4, 2.5)), 3))) for _ in range(rank))
+    return factors[0] if one_in(rng, 3) else factors
+
+
+def grid_sample(rng, rank):
+    spoil = pick(rng, ("input", "grid", "mode", "padding_mode", "align_corners")) if one_in(rng, 3) else ""
+    n, dtype = int(rng.integers(1, 3)), pick(rng, FLOATS[:-2])  # PyTorch computes places of 16 bits in 16 bits
+    arguments = {
+        "input": Arr((n, int(rng.integers(1, 4)), *sizes(rng, rank, 1, 6)), dtype),
+        "grid": Arr((n, *sizes(rng, rank, 1, 6), rank), dtype),
+        "mode": pick(rng, ("bilinear", "bilinear", "bilinear", "nearest", "nearest", "bicubic")),
+        "padding_mode": pick(rng, ("zeros", "border", "reflection")),
+        "align_corners": pick(rng, (None, True, False)),
+    }
+    if spoil in ("input", "grid"):
+        arguments[spoil] = odd_array(rng, arguments[spoil])
+    elif spoil:
+        arguments[spoil] = pick(rng, ("linear", "zero", None, 1, "True", True))
+    return written(rng, "grid_sample", arguments, 2)
+
+
+def affine_grid(rng):
+    rank = int(rng.integers(2, 4))
+    size = (int(rng.integers(1, 3)), int(rng.integers(1, 4)), *sizes(rng, rank, 1, 6))
+    arguments = {
+        "theta": Arr((size[0], rank, rank + 1), pick(rng, FLOATS)),
+        "size": size,
+        "align_corners": pick(rng, (None, True, False)),
+    }
+    if one_in(rng, 2):
+        spoil = pick(rng, list(arguments))
+        if spoil == "theta":
+            arguments["theta"] = odd_array(rng, arguments["theta"])
+        elif spoil == "size":
+            arguments["size"] = pick(rng, (size[:-1], (*size, 3), (0, *size[1:]), (*size[:-1], -1), 3, None, "2345"))
+        else:
+            arguments["align_corners"] = pick(rng, (0, 1, "True"))
+    return written(rng, "affine_grid", arguments, 2)
+
+
+def shuffle(rng):
+    """All three of them."""
+    name = pick(rng, ("pixel_shuffle", "pixel_unshuffle", "channel_shuffle"))
+    factor, (c, h, w) = int(rng.integers(1, 4)), sizes(rng, 3, 1, 5)
+    scaled = {"pixel_shuffle": (c * factor**2, h, w), "pixel_unshuffle": (c, h * factor, w * factor)}
+    x = Arr((*_batched(rng), *scaled.get(name, (c * factor, h, w))), pick(rng, PAD_DTYPES))
+    if name == "channel_shuffle" and len(x.shape) == 3:
+        x = Arr((2, *x.shape[:2]), x.dtype)
+    last = one_in(rng, 3)
+    if last:
+        axis = 1 if name == "channel_shuffle" else len(x.shape) - 3
+        x = Arr((*x.shape[:axis], *x.shape[axis + 1 :], x.shape[axis]), x.dtype)
+    elif one_in(rng, 2):
+        x, factor = pick(rng, ((odd_array(rng, x), factor), (x, pick(rng, ODD_NUMBERS)), (x, factor + 1)))
+        if 0 in x.shape and name == "pixel_unshuffle":  # of nothing PyTorch's has the shape of its input
+            name = "pixel_shuffle"
+    c = call(name, x, factor)
+    return c._replace(kwargs=(("data_format", "channels_last"),)) if last else c

@@ -122,7 +122,7 @@ def torch_function(call: Call):
 def _channels_first(name, args, kwargs):
     if name in ("batch_norm", "instance_norm"):
         return _with_statistics(name, *args, **kwargs)
-    if "padding_mode" in kwargs or ("output_size" in kwargs and name.startswith("conv_transpose")):
+    if name.startswith("conv") and ("padding_mode" in kwargs or "output_size" in kwargs):
         return _of_layer(name, *args, **kwargs)
     return getattr(torch.nn.grad if name in GRAD else F, name)(*args, **kwargs)
 
