@@ -375,7 +375,9 @@ def _with_statistics(
         mean, var, x = _moments(x, axes, axis_name)
         if running_mean is not None and running_var is not None:
             share = jnp.asarray(momentum if moving is None else moving).astype(acc)
-            count = jnp.asarray(math.prod(x.shape[a] for a in axes) * devices).astype(acc)
+            count = math.prod(x.shape[a] for a in axes) * devices
+            # A number may be too large for an integer of JAX; a symbolic size is one.
+            count = jnp.asarray(float(count) if isinstance(count, int) else count).astype(acc)
             unbiased = var * (count / (count - 1))
             running_mean = _mixed(running_mean, mean, share, others, kept)
             running_var = _mixed(running_var, unbiased, share, others, kept)
@@ -431,7 +433,7 @@ def _response(x, *, size: int, axis: int, alpha: float, beta: float, k: float) -
     window, pads = [1] * x.ndim, [(0, 0)] * x.ndim
     window[axis], pads[axis] = low + 1 + high, (low, high)
     total = lax.reduce_window(x * x, np.zeros((), x.dtype), lax.add, window, (1,) * x.ndim, pads)
-    return (x / (k + alpha * (total / size)) ** beta).astype(dtype)
+    return (x / (k + alpha * (total / float(size))) ** beta).astype(dtype)
 
 
 def _mean(x: jax.Array, axes: tuple[int, ...], axis_name: Any = None) -> jax.Array:

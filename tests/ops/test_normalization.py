@@ -282,7 +282,14 @@ OTHERS = {
 FUNCTIONS = {**{name: f for name, (f, _) in NORMS.items()}, **OTHERS}
 
 
-@pytest.mark.usefixtures("x64")
+@pytest.fixture
+def double():
+    """float64 for one test: that of conftest is for a module."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.mark.usefixtures("double")
 class TestTransforms:
     def test_derivatives_of_first_and_second_order(self):
         """As PyTorch's: with L = <u, f> the first is dL, the second d<dL, t>; and forward derivatives as backward."""

@@ -38,6 +38,17 @@ FAMILIES = (
     (sampling.fold, None, 100),
     (sampling.pad, None, 200),
     *(
+        (draw, None, 25)
+        for draw in (
+            sampling.batch_norm,
+            sampling.instance_norm,
+            sampling.group_norm,
+            sampling.layer_norm,
+            sampling.rms_norm,
+            sampling.local_response_norm,
+        )
+    ),
+    *(
         (draw, rank, 50)
         for draw in (sampling.max_pool, sampling.avg_pool, sampling.adaptive_avg_pool)
         for rank in (1, 2, 3)

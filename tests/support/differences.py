@@ -29,6 +29,9 @@ def _values(call):
     return [*call.args, *dict(call.kwargs).values()]
 
 
+INTEGERS = ("bool", "uint8", "int32", "int64")
+
+
 def _says(words):
     return lambda call, theirs: theirs is not None and re.search(words, str(theirs)) is not None
 
@@ -180,6 +183,14 @@ DIFFERENCES = (
         REFUSES,
         _says("'normalized_shape' .* must be tuple of ints, not"),
     ),
+    Difference(
+        "an instance norm of 16-bit floats with a bias of float32 alone",
+        "PyTorch takes it with a weight of float32, too, and without running statistics",
+        call("instance_norm", Arr((2, 4, 5), "float16"), *[Arr((4,), "float32")] * 2, None, Arr((4,), "float32")),
+        RUNS,
+        REFUSES,
+        lambda call, theirs: call.name == "instance_norm" and "expect parameter to have scalar type" in str(theirs),
+    ),
     # Refusals: PyTorch runs it, to no good end.
     Difference(
         "no input channels",
@@ -251,7 +262,15 @@ DIFFERENCES = (
         call("batch_norm", Arr((0,)), Arr((0,)), Arr((0,)), training=True),
         REFUSES,
         RUNS,
-        lambda call, theirs: call.name.endswith("_norm") and 0 in call.placeholders[0].shape,
+        lambda call, theirs: call.name.endswith("_norm") and 0 in (*call.args, dict(call.kwargs).get("input"))[0].shape,
+    ),
+    Difference(
+        "running statistics of integers",
+        "PyTorch's instance norm converts them, and writes what is cut to an integer",
+        call("instance_norm", X, Arr((4,), "int64"), Arr((4,), "int64")),
+        REFUSES,
+        RUNS,
+        lambda call, theirs: call.name == "instance_norm" and any(a.dtype in INTEGERS for a in call.placeholders),
     ),
     Difference(
         "integers in a local response norm",
@@ -260,6 +279,14 @@ DIFFERENCES = (
         REFUSES,
         RUNS,
         lambda call, theirs: call.name == "local_response_norm" and call.placeholders[0].dtype == "int64",
+    ),
+    Difference(
+        "complex arguments of a local response norm",
+        "PyTorch makes complex numbers of its input, and takes no complex input",
+        call("local_response_norm", X, 3, 1j),
+        REFUSES,
+        RUNS,
+        lambda call, theirs: call.name == "local_response_norm" and 1j in _values(call),
     ),
     Difference(
         "a complex weight of real numbers in an RMS norm",

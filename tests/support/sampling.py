@@ -529,3 +529,117 @@ def shuffle(rng):
             name = "pixel_shuffle"
     c = call(name, x, factor)
     return c._replace(kwargs=(("data_format", "channels_last"),)) if last else c
+
+
+# --- normalisation ---------------------------------------------------------------------------------------------
+
+NORM_DTYPES = ("float64",) * 10 + ("float32", "float16", "float16", "bfloat16", "bfloat16")
+
+
+def _statistics_and_parameters(rng, channels, dtype):
+    """Running statistics, both or none of them, and parameters, of a 16-bit input some of float32."""
+    kind = "float32" if dtype in ("float16", "bfloat16") and one_in(rng, 2) else dtype
+    statistics, array = not one_in(rng, 3), Arr((channels,), kind)
+    return {
+        "running_mean": array if statistics else None,
+        "running_var": array if statistics else None,
+        "weight": None if one_in(rng, 3) else array,
+        "bias": None if one_in(rng, 3) else array,
+    }
+
+
+def _norm_input(rng, least=2):
+    """A batch, which may be empty, of up to three spatial axes."""
+    rank = int(rng.integers(least - 2, 4))
+    batch = pick(rng, (0, 1, 2, 2, 3))
+    return Arr((batch, int(rng.integers(1, 4)) * 2, *sizes(rng, rank, 1, 5)), pick(rng, NORM_DTYPES))
+
+
+def _spoilt_norm(rng, name, arguments, numbers, required):
+    """The call, in a third of all cases with an argument that might be refused, in a fourth with the channels last."""
+    arrays = [k for k, v in arguments.items() if isinstance(v, Arr)]
+    spoil = one_in(rng, 3)
+    if spoil and one_in(rng, 2):
+        which = pick(rng, arrays)
+        arguments[which] = odd_array(rng, arguments[which])
+    elif spoil and one_in(rng, 3) and "running_mean" in arguments:
+        arguments[pick(rng, ("running_mean", "running_var"))] = None
+    elif spoil:
+        arguments[pick(rng, numbers)] = pick(rng, (0, -1, 2.5, True, None, "1", 1j, np.float64(0.3), (1,)))
+    c = written(rng, name, arguments, required)
+    last = name in ("batch_norm", "instance_norm", "group_norm", "local_response_norm")
+    if last and c.args and not spoil and one_in(rng, 3):
+        x = arguments["input"]
+        c = c._replace(
+            args=(Arr((x.shape[0], *x.shape[2:], x.shape[1]), x.dtype), *c.args[1:]),
+            kwargs=(*c.kwargs, ("data_format", "channels_last")),
+        )
+    return c
+
+
+def batch_norm(rng):
+    x = _norm_input(rng)
+    arguments = {
+        "input": x,
+        **_statistics_and_parameters(rng, x.shape[1], x.dtype),
+        "training": not one_in(rng, 4),
+        "momentum": pick(rng, (0.1, 0.3, 1, 0.0, 1.5, True)),
+        "eps": pick(rng, (1e-3, 0.1, 1, 0.5)),
+    }
+    return _spoilt_norm(rng, "batch_norm", arguments, ("training", "momentum", "eps"), 5)
+
+
+def instance_norm(rng):
+    x = _norm_input(rng, 3)
+    x = x._replace(shape=(max(x.shape[0], 1), *x.shape[1:]))  # PyTorch's statistics of no image are NaN
+    arguments = {
+        "input": x,
+        **_statistics_and_parameters(rng, x.shape[1], x.dtype),
+        "use_input_stats": not one_in(rng, 4),
+        "momentum": pick(rng, (0.1, 0.3, 1, 0.0, 1.5)),
+        "eps": pick(rng, (1e-3, 0.1, 1, 0.5)),
+    }
+    return _spoilt_norm(rng, "instance_norm", arguments, ("use_input_stats", "momentum", "eps"), 5)
+
+
+def group_norm(rng):
+    x = _norm_input(rng)
+    parameters = _statistics_and_parameters(rng, x.shape[1], x.dtype)
+    arguments = {
+        "input": x,
+        "num_groups": pick(rng, (1, 2, x.shape[1], 3)),
+        "weight": parameters["weight"],
+        "bias": parameters["bias"] if parameters["weight"] else None,  # alone PyTorch cannot differentiate it
+        "eps": pick(rng, (1e-3, 0.1, 1, 0.5)),
+    }
+    return _spoilt_norm(rng, "group_norm", arguments, ("num_groups", "eps"), 2)
+
+
+def _last_axes(rng, name):
+    x = _norm_input(rng)
+    shape = x.shape[-int(rng.integers(1, len(x.shape) + 1)) :]
+    kind = "float32" if x.dtype in ("float16", "bfloat16") and one_in(rng, 2) else x.dtype
+    arguments = {"input": x, "normalized_shape": pick(rng, (shape, shape, shape, (*shape, 2), shape[0]))}
+    for parameter in ("weight", "bias")[: 2 if name == "layer_norm" else 1]:
+        arguments[parameter] = None if one_in(rng, 3) else Arr(shape, kind)
+    arguments["eps"] = pick(rng, (1e-3, 0.1, 1, 0.5) if name == "layer_norm" else (None, 1e-3, 1, 0.5))
+    return _spoilt_norm(rng, name, arguments, ("normalized_shape", "eps"), 2)
+
+
+def layer_norm(rng):
+    return _last_axes(rng, "layer_norm")
+
+
+def rms_norm(rng):
+    return _last_axes(rng, "rms_norm")
+
+
+def local_response_norm(rng):
+    arguments = {
+        "input": _norm_input(rng, 3),
+        "size": int(rng.integers(1, 8)),
+        "alpha": pick(rng, (1e-4, 1, 0.3)),
+        "beta": pick(rng, (0.75, 0.5, 2, -1)),
+        "k": pick(rng, (1.0, 2, 0.5)),
+    }
+    return _spoilt_norm(rng, "local_response_norm", arguments, ("size", "alpha", "beta", "k"), 2)
