@@ -33,6 +33,8 @@ _MODES = {
 }
 _WITHOUT_CORNERS = ("nearest", "nearest-exact", "area")
 _ANTIALIASED = ("bilinear", "bicubic", "lanczos")
+# What XLA counts places in, on some platforms, are ints of 32 bits.
+_PLACES = 2**31
 # Up to this sum of height and width PyTorch's CPU finds nearest neighbours by another rule: see `AxisSpec.small_image`.
 _SMALL_IMAGE = 128
 
@@ -140,8 +142,10 @@ def parse_interpolate(shape: tuple[Size, ...], dtype: Any, arguments: Interpolat
             f"{given} must leave at least one position along each axis, got {short(value)} for an input of size "
             f"{size}: the result would have size {output_size}; use a larger {given}"
         )
-    if any(isinstance(m, int) and m >= 2**31 for m in output_size):
-        raise ValueError(f"the result must have fewer than 2**31 positions along each axis, not {output_size}")
+    if any(isinstance(m, int) and m >= _PLACES for m in (*size, *output_size)):
+        raise ValueError(
+            f"images must have fewer than 2**31 positions along each axis, got {size} for a result of {output_size}"
+        )
     if mode == "area" and not is_static(output_size):
         raise ValueError(f"mode 'area' needs the size of the result in numbers, got {output_size}; give size as ints")
     result = image_shape(shape[:1], channels, output_size, data_format)
@@ -293,6 +297,8 @@ def parse_grid_sample(shape, dtype, grid_shape, grid_dtype, mode, padding_mode, 
             "for example by jnp.broadcast_to"
         )
     split_shape("input", shape, rank, "channels_first", "sampling")
+    if is_static(shape) and math.prod(shape[2:]) >= _PLACES:
+        raise ValueError(f"images must have fewer than 2**31 positions, got input of shape {tuple(shape)}; cut it up")
     if spec.mode == "bicubic" and rank == 3:
         raise ValueError(f"mode 'bicubic' is for 2 spatial axes, got input of shape {tuple(shape)}; use 'bilinear'")
     if str(dtype) not in _FLOATS:
