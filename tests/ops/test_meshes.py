@@ -60,7 +60,9 @@ CASES = {
         "float32[8@n,9,8,4]",
     ),
     "grid_sample": (
-        lambda x, w: jaxconv.grid_sample(x, jaxconv.affine_grid(jnp.ones((8, 2, 3)) * w.sum() / 7, (8, 4, 3, 6))),
+        lambda x, w: jaxconv.grid_sample(
+            x, jaxconv.affine_grid(jnp.ones((8, 2, 3)) * w.sum() / 7, (8, 4, 3, 6)), "nearest"
+        ),
         (8, 4, 7, 5),
         (2,),
         "float32[8@n,4,3,6]",

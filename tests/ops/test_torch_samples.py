@@ -79,7 +79,7 @@ LEFT_OUT = {
 THINNED = ("max_pool1d", "max_pool2d", "max_pool3d")
 STEPS = {"float64": 5, "float32": 11, "complex128": 1}
 # Fewer, of which the gradients take long to compile.
-EVERY = {"interpolate": 3, "grid_sample": 5}
+EVERY = {"interpolate": 7, "grid_sample": 7}
 PARTS = 3  # of the samples of such an op
 
 KINDS = (
