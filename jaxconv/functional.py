@@ -1,6 +1,7 @@
 """The public functions: PyTorch's arguments and meaning on JAX arrays."""
 
 from jaxconv._lowering.select import algorithms as algorithms
+from jaxconv._ops.activation import prelu as prelu
 from jaxconv._ops.convolution import conv1d as conv1d
 from jaxconv._ops.convolution import conv1d_input as conv1d_input
 from jaxconv._ops.convolution import conv1d_weight as conv1d_weight
@@ -25,12 +26,21 @@ from jaxconv._ops.patches import unfold as unfold
 from jaxconv._ops.pooling import adaptive_avg_pool1d as adaptive_avg_pool1d
 from jaxconv._ops.pooling import adaptive_avg_pool2d as adaptive_avg_pool2d
 from jaxconv._ops.pooling import adaptive_avg_pool3d as adaptive_avg_pool3d
+from jaxconv._ops.pooling import adaptive_max_pool1d as adaptive_max_pool1d
+from jaxconv._ops.pooling import adaptive_max_pool2d as adaptive_max_pool2d
+from jaxconv._ops.pooling import adaptive_max_pool3d as adaptive_max_pool3d
 from jaxconv._ops.pooling import avg_pool1d as avg_pool1d
 from jaxconv._ops.pooling import avg_pool2d as avg_pool2d
 from jaxconv._ops.pooling import avg_pool3d as avg_pool3d
+from jaxconv._ops.pooling import lp_pool1d as lp_pool1d
+from jaxconv._ops.pooling import lp_pool2d as lp_pool2d
+from jaxconv._ops.pooling import lp_pool3d as lp_pool3d
 from jaxconv._ops.pooling import max_pool1d as max_pool1d
 from jaxconv._ops.pooling import max_pool2d as max_pool2d
 from jaxconv._ops.pooling import max_pool3d as max_pool3d
+from jaxconv._ops.pooling import max_unpool1d as max_unpool1d
+from jaxconv._ops.pooling import max_unpool2d as max_unpool2d
+from jaxconv._ops.pooling import max_unpool3d as max_unpool3d
 from jaxconv._ops.resampling import affine_grid as affine_grid
 from jaxconv._ops.resampling import channel_shuffle as channel_shuffle
 from jaxconv._ops.resampling import grid_sample as grid_sample

@@ -19,12 +19,14 @@ _FILLING = {
 }
 
 
-def plain(layer: Any, shape: tuple[int, ...], rank: int, kind: str) -> dict[str, Any]:
+def plain(layer: Any, shape: tuple[int, ...], rank: int, kind: str, *more: Any) -> dict[str, Any]:
     """What is said of every layer without parameters.
 
-    Tracing the layer gives the shape of its output, and the layer's own error where it takes no such input.
+    Tracing the layer gives the shape of its output, and the layer's own error where it takes no such input. Of several
+    arrays that come out, all of one shape, it is the first; `more` are the dtypes of further arrays that go in.
     """
-    result = jax.eval_shape(layer.compute, jax.ShapeDtypeStruct(shape, jnp.float32))
+    given = [jax.ShapeDtypeStruct(shape, dtype) for dtype in (jnp.float32, *more)]
+    result = jax.tree.leaves(jax.eval_shape(layer.compute, *given))[0]
     data_format = getattr(layer, "data_format", "channels_first")
     return {
         "layer": f"{type(layer).__name__}({layer.extra_repr()})",
@@ -45,6 +47,12 @@ def each_channel_apart(shape: tuple[int, ...], rank: int, data_format: str) -> d
 def axis_names(shape: tuple[int, ...], rank: int, data_format: str) -> tuple[str, ...]:
     """The letters of the axes of images, which have an axis N or not."""
     return image_shape(("N",)[: len(shape) - rank - 1], "C", SPATIAL[rank], data_format)
+
+
+def sizes_kept(shape: tuple[int, ...], layout: Sequence[str] = ()) -> tuple[tuple[str, str], ...]:
+    """The arithmetic of a layer that keeps all sizes; the axes have their letters, or numbers."""
+    names = layout or [f"axis {i}" for i in range(len(shape))]
+    return tuple((name, f"{n} = {n}") for name, n in zip(names, shape, strict=True))
 
 
 def make_axes(rank: int, *columns: Sequence[Any]) -> tuple[Axis, ...]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jaxconv._explain.common import plain
+from jaxconv._explain.common import plain, sizes_kept
 from jaxconv._explain.explanation import Explanation
 
 
@@ -10,4 +10,4 @@ def explain_identity(layer: Any, shape: tuple[int, ...]) -> Explanation:
     """Explains Identity."""
     said = plain(layer, shape, 1, "the input, as it is")
     said["layout"] = tuple(f"axis {i}" for i in range(len(shape)))
-    return Explanation(**said, arithmetic=tuple((f"axis {i}", f"{n} = {n}") for i, n in enumerate(shape)))
+    return Explanation(**said, arithmetic=sizes_kept(shape))

@@ -3,20 +3,24 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from jaxconv._explain.activation import explain_prelu, explain_softmax, is_prelu
 from jaxconv._explain.containers import explain_identity
 from jaxconv._explain.convolution import explain_convolution, is_convolution
+from jaxconv._explain.dropout import explain_dropout
 from jaxconv._explain.explanation import Explanation
 from jaxconv._explain.normalization import explain_norm, explain_response_norm
 from jaxconv._explain.padding import explain_pad
 from jaxconv._explain.parser import EXAMPLE, layer_of_text
 from jaxconv._explain.patches import explain_flatten, explain_patches
-from jaxconv._explain.pooling import explain_adaptive_pool, explain_pool
+from jaxconv._explain.pooling import explain_adaptive_pool, explain_pool, explain_unpool
 from jaxconv._explain.resampling import explain_channel_shuffle, explain_pixel_shuffle, explain_upsampling
+from jaxconv._layers.activation import Softmax2d
 from jaxconv._layers.containers import Identity
+from jaxconv._layers.dropout import Dropout, StochasticDepth
 from jaxconv._layers.normalization import LocalResponseNorm, Norm
 from jaxconv._layers.padding import Pad
 from jaxconv._layers.patches import Flatten, Fold, Unfold
-from jaxconv._layers.pooling import AdaptiveAvgPool, AvgPool, MaxPool
+from jaxconv._layers.pooling import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, LPPool, MaxPool, MaxUnpool
 from jaxconv._layers.resampling import ChannelShuffle, PixelShuffle, PixelUnshuffle, Upsampling
 from jaxconv._spec.arguments import parse_shape
 from jaxconv._spec.shapes import is_static
@@ -72,12 +76,16 @@ _KINDS: tuple[tuple[Callable[[Any], bool], Callable[[Any, tuple[int, ...]], Expl
     (_is(Norm), explain_norm),
     (_is(LocalResponseNorm), explain_response_norm),
     (_is(Pad), explain_pad),
-    (_is(MaxPool, AvgPool), explain_pool),
-    (_is(AdaptiveAvgPool), explain_adaptive_pool),
+    (_is(MaxPool, AvgPool, LPPool), explain_pool),
+    (_is(AdaptiveAvgPool, AdaptiveMaxPool), explain_adaptive_pool),
+    (_is(MaxUnpool), explain_unpool),
     (_is(Unfold, Fold), explain_patches),
     (_is(Flatten), explain_flatten),
     (_is(Upsampling), explain_upsampling),
     (_is(PixelShuffle, PixelUnshuffle), explain_pixel_shuffle),
     (_is(ChannelShuffle), explain_channel_shuffle),
+    (is_prelu, explain_prelu),
+    (_is(Softmax2d), explain_softmax),
+    (_is(Dropout, StochasticDepth), explain_dropout),
     (_is(Identity), explain_identity),
 )

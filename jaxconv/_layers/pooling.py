@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 
@@ -12,7 +12,14 @@ from jaxconv._spec.arguments import IntOrInts, per_axis
 
 _MAX_POOL = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
 _AVG_POOL = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}
+_LP_POOL = {1: functional.lp_pool1d, 2: functional.lp_pool2d, 3: functional.lp_pool3d}
 _ADAPTIVE = {1: functional.adaptive_avg_pool1d, 2: functional.adaptive_avg_pool2d, 3: functional.adaptive_avg_pool3d}
+_ADAPTIVE_MAX = {
+    1: functional.adaptive_max_pool1d,
+    2: functional.adaptive_max_pool2d,
+    3: functional.adaptive_max_pool3d,
+}
+_MAX_UNPOOL = {1: functional.max_unpool1d, 2: functional.max_unpool2d, 3: functional.max_unpool3d}
 
 
 @dataclass(repr=False, eq=False)
@@ -31,7 +38,7 @@ class _Pool(Plain):
 
 @dataclass(repr=False, eq=False)
 class MaxPool(_Pool):
-    """The maximum of each window."""
+    """The maximum of each window; with `return_indices` a pair, where each was being the second."""
 
     dilation: IntOrInts = 1
     return_indices: bool = False
@@ -39,15 +46,9 @@ class MaxPool(_Pool):
     _: KW_ONLY
     data_format: str = "channels_first"
 
-    def parse(self) -> None:
-        if self.return_indices:
-            # The argument is there so that PyTorch's positional arguments mean the same here.
-            raise ValueError("return_indices=True is not supported; leave it out: the gradient needs no indices")
-        super().parse()
-
-    def compute(self, x: jax.Array) -> jax.Array:
-        arguments = (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
-        return _MAX_POOL[self.rank](x, *arguments, data_format=self.data_format)
+    def compute(self, x: jax.Array) -> Any:
+        window = (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        return _MAX_POOL[self.rank](x, *window, self.return_indices, data_format=self.data_format)
 
     def extra_repr(self) -> str:
         return self._named("kernel_size", "stride", "padding", "dilation", "ceil_mode")
@@ -100,3 +101,69 @@ class AdaptiveAvgPool(Plain):
 
     def extra_repr(self) -> str:
         return self._named("output_size")
+
+
+@dataclass(repr=False, eq=False)
+class AdaptiveMaxPool(Plain):
+    """The maxima of windows chosen so that the output has a given size; with `return_indices` where they were, too."""
+
+    rank: ClassVar[int]
+
+    output_size: int | Sequence[int | None] | None
+    return_indices: bool = False
+    _: KW_ONLY
+    data_format: str = "channels_first"
+
+    def compute(self, x: jax.Array) -> Any:
+        return _ADAPTIVE_MAX[self.rank](x, self.output_size, self.return_indices, data_format=self.data_format)
+
+    def extra_repr(self) -> str:
+        return self._named("output_size")
+
+
+@dataclass(repr=False, eq=False)
+class LPPool(Plain):
+    """The norm of each window."""
+
+    rank: ClassVar[int]
+
+    norm_type: float
+    kernel_size: IntOrInts
+    stride: IntOrInts | None = None
+    ceil_mode: bool = False
+    _: KW_ONLY
+    data_format: str = "channels_first"
+
+    def compute(self, x: jax.Array) -> jax.Array:
+        arguments = (self.norm_type, self.kernel_size, self.stride, self.ceil_mode)
+        return _LP_POOL[self.rank](x, *arguments, data_format=self.data_format)
+
+    def extra_repr(self) -> str:
+        return self._named("norm_type", "kernel_size", "stride", "ceil_mode")
+
+
+@dataclass(repr=False, eq=False)
+class MaxUnpool(Plain):
+    """Maxima put back where they were."""
+
+    rank: ClassVar[int]
+
+    kernel_size: IntOrInts
+    stride: IntOrInts | None = None
+    padding: IntOrInts = 0
+    _: KW_ONLY
+    data_format: str = "channels_first"
+
+    def parse(self) -> None:
+        self._set("stride", self.kernel_size if self.stride is None else self.stride)
+        for name in ("kernel_size", "stride", "padding"):  # as PyTorch keeps them
+            self._set(name, per_axis(name, getattr(self, name), self.rank))
+
+    def compute(  # type: ignore[override]  # of two arrays
+        self, x: jax.Array, indices: jax.Array, output_size: Sequence[int] | None = None
+    ) -> jax.Array:
+        arguments = (self.kernel_size, self.stride, self.padding, output_size)
+        return _MAX_UNPOOL[self.rank](x, indices, *arguments, data_format=self.data_format)
+
+    def extra_repr(self) -> str:
+        return self._named("kernel_size", "stride", "padding")

@@ -7,11 +7,13 @@ A layer is a line of PyTorch with `rngs` added where it has parameters, which ar
 # A row a family.
 # isort: off
 # fmt: off
+from jaxconv.nnx.activation import PReLU, Softmax2d
 from jaxconv.nnx.containers import Identity, Sequential
 from jaxconv.nnx.convolution import (
     Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d,
     LazyConv1d, LazyConv2d, LazyConv3d, LazyConvTranspose1d, LazyConvTranspose2d, LazyConvTranspose3d,
 )
+from jaxconv.nnx.dropout import Dropout1d, Dropout2d, Dropout3d, StochasticDepth
 from jaxconv.nnx.normalization import (
     BatchNorm1d, BatchNorm2d, BatchNorm3d, GroupNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d,
     LayerNorm, LocalResponseNorm, RMSNorm,
@@ -24,8 +26,9 @@ from jaxconv.nnx.padding import (
 from jaxconv.nnx.parametrization import remove_parametrizations, spectral_norm, weight_norm
 from jaxconv.nnx.patches import Flatten, Fold, Unfold
 from jaxconv.nnx.pooling import (
-    AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d, AvgPool1d, AvgPool2d, AvgPool3d,
-    MaxPool1d, MaxPool2d, MaxPool3d,
+    AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d,
+    AvgPool1d, AvgPool2d, AvgPool3d, LPPool1d, LPPool2d, LPPool3d,
+    MaxPool1d, MaxPool2d, MaxPool3d, MaxUnpool1d, MaxUnpool2d, MaxUnpool3d,
 )
 from jaxconv.nnx.resampling import (
     ChannelShuffle, PixelShuffle, PixelUnshuffle, Upsample, UpsamplingBilinear2d, UpsamplingNearest2d,
@@ -33,6 +36,7 @@ from jaxconv.nnx.resampling import (
 
 __all__ = [
     "AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d", "AdaptiveMaxPool2d", "AdaptiveMaxPool3d",
     "AvgPool1d", "AvgPool2d", "AvgPool3d",
     "BatchNorm1d", "BatchNorm2d", "BatchNorm3d",
     "ChannelShuffle",
@@ -40,20 +44,24 @@ __all__ = [
     "ConstantPad1d", "ConstantPad2d", "ConstantPad3d",
     "Conv1d", "Conv2d", "Conv3d",
     "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d",
+    "Dropout1d", "Dropout2d", "Dropout3d",
     "Flatten", "Fold",
     "GroupNorm",
     "Identity",
     "InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d",
+    "LPPool1d", "LPPool2d", "LPPool3d",
     "LayerNorm",
     "LazyConv1d", "LazyConv2d", "LazyConv3d",
     "LazyConvTranspose1d", "LazyConvTranspose2d", "LazyConvTranspose3d",
     "LocalResponseNorm",
     "MaxPool1d", "MaxPool2d", "MaxPool3d",
+    "MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d",
+    "PReLU",
     "PixelShuffle", "PixelUnshuffle",
     "RMSNorm",
     "ReflectionPad1d", "ReflectionPad2d", "ReflectionPad3d",
     "ReplicationPad1d", "ReplicationPad2d", "ReplicationPad3d",
-    "Sequential",
+    "Sequential", "Softmax2d", "StochasticDepth",
     "Unfold",
     "Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d",
     "ZeroPad1d", "ZeroPad2d", "ZeroPad3d",

@@ -72,6 +72,18 @@ def test_the_arithmetic_is_right_as_it_stands(text, shape):
         ("MaxPool2d(2, 4, 1, ceil_mode=True)", (2, 4, 9, 10), ["H: floor((9 + 1 - 1) / 4) + 1 = 3", "after the image"]),
         ("AvgPool2d(2, None, 1, False, False, 3)", (2, 4, 8, 10), ["do not count in the divisor", "is divided by 3"]),
         ("AdaptiveAvgPool1d(4)", (2, 4, 10), ["L: 4, as output_size says", "3: output i reads floor(i * 10 / 4) to"]),
+        ("LPPool1d(2, 3)", (2, 4, 10), ["1-D norm of order 2 of each window"]),
+        ("AdaptiveMaxPool1d(4, True)", (2, 4, 10), ["1-D maximum of windows that give a size, and where it is"]),
+        (
+            "MaxUnpool1d(5, 2, 1)",
+            (2, 4, 10),
+            [
+                "maxima put back where they were, among zeros",
+                "L: (10 - 1) * 2 - 2 * 1 + 5 = 21",
+                "at most 3; one input position writes to one of 5",
+                "L: 1 low, 1 high cut off the output",
+            ],
+        ),
         ("ConstantPad1d((-1, 2), 3.5)", (2, 4, 9), ["L: 9 - 1 + 2 = 10", "L: -1 low, 2 high", "filled with 3.5"]),
         (
             "Upsample(scale_factor=(2, 1.7), mode='bicubic')",

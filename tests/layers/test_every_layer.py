@@ -1,5 +1,6 @@
 """The tests that every layer has to pass in both shells, over the table of layers."""
 
+import functools
 import inspect
 
 import flax.linen as nn
@@ -15,6 +16,7 @@ from layer_cases import (
     all_layers,
     apply_linen,
     images,
+    layers_of_torch,
     linen_variables,
     make,
     make_linen,
@@ -41,20 +43,20 @@ def test_both_shells_compute_what_the_function_does(layer):
     module, x = make(layer), images(layer)
     in_linen = linen_variables(module)
     expected = layer.function(x, variables(module))
-    np.testing.assert_array_equal(module(x), expected)
+    np.testing.assert_array_equal(layer.call(module, x), expected)
 
     np.testing.assert_array_equal(apply_linen(layer, in_linen, x), expected)
     # An input without a batch, and what jit makes of the layer.
     if layer.unbatched:
-        np.testing.assert_allclose(module(x[0]), expected[0], rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(nnx.jit(lambda m, x: m(x))(module, x), expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(layer.call(module, x[0]), expected[0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(nnx.jit(layer.call)(module, x), expected, rtol=1e-5, atol=1e-5)
 
 
 @all_layers
 def test_split_and_merge_give_the_same_layer(layer):
     module, x = make(layer), images(layer)
     graphdef, state = nnx.split(module)
-    np.testing.assert_array_equal(nnx.merge(graphdef, state)(x), module(x))
+    np.testing.assert_array_equal(layer.call(nnx.merge(graphdef, state), x), layer.call(module, x))
     # Made again it is the same definition: nothing about a layer is compared by identity, so jit compiles it once.
     assert nnx.split(make(layer))[0] == graphdef
     assert hash(graphdef) == hash(nnx.split(make(layer))[0])
@@ -66,10 +68,10 @@ def test_channels_last_is_channels_first_with_its_axes_moved(layer):
         pytest.skip("PyTorch defines it on axes, not on images")
     x = images(layer)
     first, last = make(layer), make(layer, data_format="channels_last")
-    y = last(jnp.moveaxis(x, 1, -1))
-    np.testing.assert_allclose(jnp.moveaxis(y, -1, 1), first(x), rtol=1e-5, atol=1e-5)
+    y = layer.call(last, jnp.moveaxis(x, 1, -1))
+    np.testing.assert_allclose(jnp.moveaxis(y, -1, 1), layer.call(first, x), rtol=1e-5, atol=1e-5)
     y = apply_linen(layer, linen_variables(last), jnp.moveaxis(x, 1, -1), data_format="channels_last")
-    np.testing.assert_allclose(jnp.moveaxis(y, -1, 1), first(x), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(jnp.moveaxis(y, -1, 1), layer.call(first, x), rtol=1e-5, atol=1e-5)
     assert "data_format=channels_last" in repr(last)
 
 
@@ -77,18 +79,19 @@ def test_channels_last_is_channels_first_with_its_axes_moved(layer):
 def test_a_vmap_over_copies_of_a_layer_is_each_copy_alone(layer):
     x = images(layer)
     if not takes_rngs(layer):
-        y = nnx.vmap(lambda m, x: m(x), in_axes=(None, 0))(make(layer), jnp.stack([x, -x]))
-        np.testing.assert_allclose(y, jnp.stack([make(layer)(x), make(layer)(-x)]), rtol=1e-5, atol=1e-5)
+        y = nnx.vmap(layer.call, in_axes=(None, 0))(make(layer), jnp.stack([x, -x]))
+        alone = [layer.call(make(layer), x) for x in (x, -x)]
+        np.testing.assert_allclose(y, jnp.stack(alone), rtol=1e-5, atol=1e-5)
         return
     several = nnx.vmap(lambda rngs: make(layer, rngs=rngs))(nnx.Rngs(0).split(3))
-    together = nnx.vmap(lambda m, x: m(x), in_axes=(0, None))(several, x)
+    together = nnx.vmap(layer.call, in_axes=(0, None))(several, x)
     graphdef, state = nnx.split(several)
     for i in range(3):
         alone = nnx.merge(graphdef, jax.tree.map(lambda a, i=i: a[i], state))
-        np.testing.assert_allclose(together[i], alone(x), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(together[i], layer.call(alone, x), rtol=1e-4, atol=1e-5)
 
 
-@all_layers
+@layers_of_torch
 def test_the_layers_say_what_pytorchs_say(layer):
     torch = pytest.importorskip("torch")
     theirs = getattr(torch.nn, layer.name)(*layer.args, **layer.kwargs)
@@ -99,18 +102,19 @@ def test_the_layers_say_what_pytorchs_say(layer):
                  "output_size", "start_dim", "end_dim", "size", "scale_factor", "mode", "align_corners",
                  "recompute_scale_factor", "upscale_factor", "downscale_factor", "num_features", "eps", "momentum",
                  "affine", "track_running_stats", "num_groups", "num_channels", "normalized_shape",
-                 "elementwise_affine", "alpha", "beta", "k"):  # fmt: skip
+                 "elementwise_affine", "alpha", "beta", "k", "num_parameters", "norm_type", "p",
+                 "inplace"):  # fmt: skip
         if hasattr(theirs, name):
             assert getattr(make(layer), name) == getattr(theirs, name), name
             assert getattr(make_linen(layer), name) == getattr(theirs, name), name
 
 
-@all_layers
+@layers_of_torch
 def test_the_arguments_stand_in_pytorchs_order(layer):
     torch = pytest.importorskip("torch")
     theirs = [
         p for p in inspect.signature(getattr(torch.nn, layer.name)).parameters.values()
-        if p.name not in ("device", "dtype")
+        if p.name not in ("device", "dtype") and getattr(torch.nn, layer.name).__init__ is not torch.nn.Module.__init__
     ]  # fmt: skip
     by_name = [p for p in theirs if p.kind is p.KEYWORD_ONLY]
     in_order = [p.name for p in theirs if p not in by_name]
@@ -131,7 +135,7 @@ def test_the_arguments_stand_in_pytorchs_order(layer):
 def test_flax_captures_what_each_layer_gives(layer):
     # `nnx.capture` instruments the methods that stand in a class itself, not the inherited ones.
     model, x = nnx.Sequential(make(layer)), images(layer)
-    y, captured = nnx.capture(model, nnx.Intermediate, method_outputs=nnx.Intermediate)(x)
+    y, captured = layer.call(nnx.capture(model, nnx.Intermediate, method_outputs=nnx.Intermediate), x)
     (output,) = nnx.to_pure_dict(captured)["layers"][0]["__call__"]
     np.testing.assert_array_equal(output, y)
     assert "__call__" in vars(type(model.layers[0]))
@@ -139,7 +143,8 @@ def test_flax_captures_what_each_layer_gives(layer):
 
     linen = nn.Sequential([make_linen(layer)])
     given = {name: {"layers_0": state} for name, state in linen_variables(model.layers[0]).items()}
-    y, state = linen.apply(given, x, capture_intermediates=True, mutable=["intermediates", *CHANGED])
+    options = {"capture_intermediates": True, "mutable": ["intermediates", *CHANGED]}
+    y, state = layer.call(functools.partial(linen.apply, given, **options), x)
     (output,) = state["intermediates"]["layers_0"]["__call__"]
     np.testing.assert_array_equal(output, y)
 

@@ -8,6 +8,7 @@ from closeness import assert_close
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxconv
+import jaxconv.nnx
 
 pytestmark = [
     pytest.mark.usefixtures("quick_compile"),
@@ -44,6 +45,28 @@ CASES = {
         "float32[6,4,3]",
     ),
     "max_pool2d": (lambda x, w: jaxconv.max_pool2d(x, 2), (8, 4, 7, 6), (2,), "float32[8@n,4,3,3]"),
+    "max_pool2d with indices": (
+        lambda x, w: sum(a.astype("float32") for a in jaxconv.max_pool2d(x, 3, 2, 1, return_indices=True)),
+        (8, 4, 7, 6),
+        (2,),
+        "float32[8@n,4,4,3]",
+    ),
+    "adaptive_max_pool1d": (lambda x, w: jaxconv.adaptive_max_pool1d(x, 3), (8, 4, 7), (2,), "float32[8@n,4,3]"),
+    "max_unpool1d": (
+        lambda x, w: jaxconv.max_unpool1d(x, jnp.zeros_like(x, int) + jnp.arange(7), 2),
+        (8, 4, 7),
+        (2,),
+        "float32[8@n,4,14]",
+    ),
+    "lp_pool2d": (lambda x, w: jaxconv.lp_pool2d(x, 2, 2), (8, 4, 7, 6), (2,), "float32[8@n,4,3,3]"),
+    "prelu": (lambda x, w: jaxconv.prelu(x, w), (8, 4, 7), (4,), "float32[8@n,4,7]"),
+    "softmax over channels": (lambda x, w: jaxconv.nnx.Softmax2d()(x), (8, 4, 7, 6), (2,), "float32[8@n,4,7,6]"),
+    "dropout": (
+        lambda x, w: jaxconv.nnx.Dropout2d(0.5)(x, rngs=jax.random.key(0)),
+        (8, 4, 7, 6),
+        (2,),
+        "float32[8@n,4,7,6]",
+    ),
     "avg_pool1d": (lambda x, w: jaxconv.avg_pool1d(x, 3, 1, 1), (8, 4, 7), (2,), "float32[8@n,4,7]"),
     "adaptive_avg_pool2d": (
         lambda x, w: jaxconv.adaptive_avg_pool2d(x, (2, 3)),

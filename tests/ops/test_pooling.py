@@ -229,6 +229,162 @@ def test_integers(torch_side, dtype):
     np.testing.assert_array_equal(pooling.max_pool1d(x, 5, 1, 2)[0, :, 2:-2], reference.max_pool(x, 5, 1)[0])
 
 
+# --- where the maxima are -------------------------------------------------------------------------------------
+
+INDEXED = [
+    *(
+        ("max_pool", call)
+        for call in (
+            ((3, 4), (1, 2), (1, 2), 1, False),
+            ((2, 3), None, 0, 1, True),  # side by side
+            ((6, 5), 1, (3, 2), 1, True),  # long ones
+            ((3, 2), 2, 1, (2, 3), True),
+            ((7, 4), (7, 4), 0, 1, False),  # side by side, of more taps than are merged one by one
+            (1, 2, 0, 1, False),
+        )
+    ),
+    *(("adaptive_max_pool", (sizes,)) for sizes in ((1, 1), (2, 3), (5, 11), (4, 2), (8, None), (3, 0))),
+]
+
+
+def many_ties(seed):
+    """Images of few different numbers, of minus infinity in large parts or wholly, and with NaN."""
+    rng = np.random.default_rng(seed)
+    x = np.round(rng.standard_normal((4, 2, 8, 9)))
+    x[1][rng.random(x[1].shape) < 0.3] = np.nan
+    x[2][rng.random(x[2].shape) < 0.9] = -np.inf
+    x[3] = -np.inf
+    return x.astype(np.float32)
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_indices_are_pytorchs(torch_side, x64):
+    """Those of the first of equal maxima and of the last NaN, and never one of the padding."""
+    x = many_ties(0)
+    cases = [x, *(np.nan_to_num(x).clip(-3, 3).astype(d) for d in ("int32", "int8")), (x[:3] > 0).astype("uint8") * 255]
+    cases[2][...] = -128  # which is the padding's number, too
+    programs, wanted = [], []
+    for number, given in enumerate(cases):
+        for kind, call in INDEXED:
+            if kind.startswith("adaptive") and number:
+                continue  # PyTorch has no kernel for it
+            theirs = getattr(torch_side.F, f"{kind}2d")
+            wanted.append(torch_side.run(lambda x, f=theirs, c=call: f(x, *c, return_indices=True), [given]).value)
+            programs.append(functools.partial(function(kind, 2), return_indices=True))
+            programs[-1] = lambda xs, f=programs[-1], c=call, n=number: f(xs[n], *c)
+    with jax.enable_x64(x64):
+        results = jax.jit(lambda xs: [run(xs) for run in programs])(cases)
+    for (kind, call), got, want in zip([*INDEXED, *INDEXED[:6] * 3], results, wanted, strict=True):
+        np.testing.assert_array_equal(got[0], want[0], str((kind, call)))
+        np.testing.assert_array_equal(got[1], want[1], str((kind, call)))
+        assert got[1].dtype == ("int64" if x64 else "int32")
+
+
+def test_the_maxima_are_the_same_without_their_indices_and_so_are_their_gradients():
+    x = jnp.asarray(distinct((2, 3, 9, 8)), jnp.float32)
+
+    def both(x):
+        for kind, call in INDEXED:
+            f = function(kind, 2)
+            alone, pull = jax.vjp(lambda x, f=f, call=call: f(x, *call), x)
+            value, pull_too, indices = jax.vjp(
+                lambda x, f=f, call=call: f(x, *call, return_indices=True), x, has_aux=True
+            )
+            g = jnp.cos(alone)
+            yield (alone, *pull(g)), (value, *pull_too(g)), indices
+
+    for alone, with_indices, indices in jax.jit(lambda x: list(both(x)))(x):
+        for a, b in zip(alone, with_indices, strict=True):
+            np.testing.assert_array_equal(a, b)
+        taken = np.take_along_axis(np.asarray(x).reshape(2, 3, 72), np.asarray(indices).reshape(2, 3, -1), -1)
+        np.testing.assert_array_equal(taken.reshape(indices.shape), alone[0])
+
+
+def test_the_index_of_a_window_in_the_padding_is_no_position_of_the_image():
+    value, index = pooling.max_pool1d(jnp.ones((1, 2)), 2, 1, 1, 3, False, True)
+    assert value.tolist() == [[-np.inf]]
+    assert index.tolist() == [[2]]  # PyTorch's
+
+
+def test_planes_of_more_than_32_bits_are_counted_in_64():
+    sizes = jax.ShapeDtypeStruct((1, 2**16, 2**16), jnp.uint8)
+    pool = functools.partial(pooling.max_pool2d, kernel_size=2, return_indices=True)
+    with pytest.raises(ValueError, match="return_indices=True needs 64 bits"):
+        jax.eval_shape(pool, sizes)
+    assert jax.eval_shape(functools.partial(pooling.max_pool2d, kernel_size=2), sizes).shape == (1, 2**15, 2**15)
+    with jax.enable_x64(True):
+        assert jax.eval_shape(pool, sizes)[1].dtype == "int64"
+        assert "i32[" not in str(jax.make_jaxpr(pool)(sizes))
+
+
+# --- unpooling -----------------------------------------------------------------------------------------------
+
+
+def test_an_index_that_stands_twice(torch_side):
+    """The last in row order holds, and each of them gets the gradient."""
+    x, places = np.arange(1.0, 7).astype(np.float32).reshape(1, 6), np.array([[3, 1, 3, 0, 1, 3]])
+    g = np.arange(12.0, dtype=np.float32).reshape(1, 12)
+    theirs = torch_side.run(lambda x, i: torch_side.F.max_unpool1d(x, i, 2), [x, places], cotangent=g)
+    y, pull = jax.vjp(lambda x: pooling.max_unpool1d(x, places, 2), x)
+    np.testing.assert_array_equal(y, theirs.value)
+    np.testing.assert_array_equal(pull(g)[0], theirs.gradients[0])
+
+
+def test_an_index_outside_of_the_plane(torch_side):
+    x = jnp.ones((1, 3))
+    for places in (np.array([[0, 6, 2]]), np.array([[0, -1, 2]])):
+        theirs = functools.partial(torch_side.F.max_unpool1d, torch_side.to_torch(x), torch_side.to_torch(places), 2)
+        assert torch_side.refuses(theirs)
+        for given in (places, jnp.asarray(places)):
+            with pytest.raises(ValueError, match="indices must be positions in planes of shape"):
+                pooling.max_unpool1d(x, given, 2)
+            with pytest.raises(ValueError, match="indices must be positions"):  # which is known here, too
+                jax.grad(lambda x, given=given: pooling.max_unpool1d(x, given, 2).sum())(x)
+        # Where it cannot be looked at it writes nothing: not before the plane's end either.
+        y, pull = jax.vjp(lambda x, p=places: jax.jit(pooling.max_unpool1d, static_argnums=2)(x, p, 2), x)
+        assert y.tolist() == [[1, 0, 1, 0, 0, 0]]
+        assert pull(jnp.ones((1, 6)))[0].tolist() == [[1, 0, 1]]
+
+
+def test_unpooling_undoes_a_pool():
+    x = jnp.asarray(distinct((2, 3, 9, 8)), jnp.float32)
+    for call in ((2,), ((3, 2), (2, 3)), (3, 2, 1)):
+        value, indices = pooling.max_pool2d(x, *call, return_indices=True)
+        back = pooling.max_unpool2d(value, indices, *call, output_size=x.shape)
+        np.testing.assert_array_equal(back, np.where(np.isin(x, value), x, 0))
+        again = pooling.max_pool2d(back, *call)
+        np.testing.assert_array_equal(again, value)
+
+
+def test_dtypes_of_unpooling():
+    for dtype in ("int8", "uint8", "int32", "float16", "bfloat16"):
+        y = pooling.max_unpool1d(jnp.ones((1, 3), dtype), np.array([[0, 2, 5]], np.int32), 2)
+        assert y.dtype == dtype
+        assert y.astype(int).tolist() == [[1, 0, 1, 0, 0, 1]]
+
+
+# --- norms ---------------------------------------------------------------------------------------------------
+
+
+def test_a_sum_of_zero_gives_no_gradient(torch_side):
+    x = np.array([[0, 0, 3, 4, 0, 0, 1, -1]], np.float32)
+    for power in (1, 2, 0.5, 3, np.inf):
+        theirs = torch_side.run(lambda x, p=power: torch_side.F.lp_pool1d(x, p, 2), [np.abs(x)], cotangent=True)
+        with jax.debug_nans(power >= 1):
+            y, pull = jax.vjp(lambda x, p=power: pooling.lp_pool1d(x, p, 2), jnp.abs(x))
+            np.testing.assert_allclose(y, theirs.value, rtol=1e-6)
+            np.testing.assert_allclose(pull(jnp.ones_like(y))[0], theirs.gradients[0], rtol=1e-5)
+    assert np.isnan(pooling.lp_pool1d(jnp.array([[-1.0, -2]]), 3, 2)).all()  # the third root of a negative number
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_norms_of_16_bits_are_computed_in_float32(dtype):
+    x = jnp.asarray([[300, 400, 1, 2]], dtype)  # whose squares are beyond float16
+    y = pooling.lp_pool1d(x, 2, 2)
+    assert y.dtype == dtype
+    np.testing.assert_allclose(y.astype(float), [[500, 5**0.5]], rtol=4e-3)
+
+
 # --- the average ---------------------------------------------------------------------------------------------
 
 
@@ -281,12 +437,27 @@ def test_half_types_are_accumulated_in_float32(torch_side, kind, call, dtype):
 
 # --- transformations -----------------------------------------------------------------------------------------
 
+
+def _indices(value_and_indices):
+    """Both as one array, of which the gradient is that of the first."""
+    value, indices = value_and_indices
+    return value + indices.astype(value.dtype)
+
+
 CALLS = [
+    lambda x: _indices(pooling.max_pool2d(x, (3, 2), (2, 1), 1, return_indices=True)),
+    lambda x: _indices(pooling.max_pool2d(x, 2, return_indices=True)),
+    lambda x: _indices(pooling.adaptive_max_pool2d(x, (3, 4), True)),
+    lambda x: pooling.lp_pool2d(x, 2, (3, 2), 1),
     lambda x: pooling.max_pool2d(x, (3, 2), (2, 1), 1),
     lambda x: pooling.max_pool2d(x, (5, 4), 1, (2, 1), 1, True),
     lambda x: pooling.avg_pool2d(x, (3, 2), 2, 1, True, False),
     lambda x: pooling.adaptive_avg_pool2d(x, (3, 4)),
 ]
+
+
+def unpool(x):
+    return pooling.max_unpool2d(*pooling.max_pool2d(x, 2, return_indices=True), 2, output_size=(7, 6))
 
 
 def distinct(shape):
@@ -302,6 +473,10 @@ def distinct(shape):
         lambda x: pooling.max_pool2d(x[..., None], (2, 1))[..., 0],
         lambda x: pooling.avg_pool1d(x, 4, 3, 2, True, False),
         lambda x: pooling.adaptive_avg_pool1d(x, 4),
+        lambda x: pooling.adaptive_max_pool1d(x, 4),
+        lambda x: pooling.adaptive_max_pool1d(x, 1),
+        lambda x: pooling.lp_pool1d(x + 1, 2.5, 3, 2, True),
+        lambda x: pooling.max_unpool1d(*pooling.max_pool1d(x, 2, return_indices=True), 2),
     ],
 )
 def test_gradients_of_order_two(fn):
@@ -310,7 +485,7 @@ def test_gradients_of_order_two(fn):
         check_grads(jax.jit(lambda x: fn(x) ** 2), (x,), order=2, modes=("fwd", "rev"), eps=1e-3)
 
 
-@pytest.mark.parametrize("fn", CALLS)
+@pytest.mark.parametrize("fn", [*CALLS, unpool])
 def test_vmap_jit_and_scan(fn):
     x = distinct((3, 2, 4, 7, 6)).astype(np.float32)
     each = np.stack([fn(image) for image in x])
@@ -337,7 +512,15 @@ def test_no_loop_and_no_call_is_left_in_a_program(fn):
 
 
 SYMBOLIC = [
-    *CALLS[:3],
+    *CALLS[4:7],
+    lambda x: _indices(
+        pooling.max_pool2d(x, 3, 2, 1, ceil_mode=True, data_format="channels_last", return_indices=True)
+    ),
+    lambda x: _indices(pooling.max_pool2d(x, 2, return_indices=True)),
+    lambda x: _indices(pooling.adaptive_max_pool2d(x, (3, 11), True)),
+    lambda x: _indices(pooling.adaptive_max_pool2d(x, (None, 1), True)),
+    lambda x: pooling.lp_pool2d(x, 2, 3, 2, True),
+    lambda x: pooling.max_unpool2d(*pooling.max_pool2d(x, 2, return_indices=True), 2),
     lambda x: pooling.max_pool2d(x, 3, 2, 1, ceil_mode=True, data_format="channels_last"),
     lambda x: pooling.avg_pool2d(x, 6, 2, 3),
     lambda x: pooling.adaptive_avg_pool2d(x, (None, 1)),
@@ -361,14 +544,14 @@ def test_symbolic_sizes(fn):
 
 def test_a_symbolic_batch_serves_every_pool():
     (batch,) = export.symbolic_shape("n")
-    for fn in CALLS:
+    for fn in (*CALLS, unpool):
         program = export.export(jax.jit(fn))(jax.ShapeDtypeStruct((batch, 2, 7, 6), jnp.float32))
         x = jnp.asarray(distinct((5, 2, 7, 6)), jnp.float32)
         np.testing.assert_allclose(jax.jit(program.call)(x), fn(x), rtol=1e-5)
 
 
 def test_zero_batch():
-    for fn in CALLS:
+    for fn in (*CALLS, unpool):
         y, _, dx = value_and_gradient(fn, np.ones((0, 3, 7, 6), np.float32), np.ones)
         assert y.shape == (0, *jax.eval_shape(fn, jnp.ones((3, 7, 6))).shape)
         assert dx.shape == (0, 3, 7, 6)
@@ -464,16 +647,19 @@ def test_dtypes(torch_side, kind, rank):
 
 
 @pytest.mark.parametrize("rank", RANKS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "adaptive_max_pool", "lp_pool", "max_unpool"])
 def test_interface(kind, rank):
     fn, name = function(kind, rank), f"{kind}{rank}d"
     assert (fn.__name__, fn.__qualname__, fn.__module__) == (name, name, "jaxconv._ops.pooling")
     assert pickle.loads(pickle.dumps(fn)) is fn
     window = ["kernel_size", "stride=None", "padding=0"]
     arguments = {
-        "max_pool": [*window, "dilation=1", "ceil_mode=False"],
+        "max_pool": [*window, "dilation=1", "ceil_mode=False", "return_indices=False"],
         "avg_pool": [*window, "ceil_mode=False", "count_include_pad=True", *["divisor_override=None"] * (rank > 1)],
         "adaptive_avg_pool": ["output_size"],
+        "adaptive_max_pool": ["output_size", "return_indices=False"],
+        "lp_pool": ["norm_type", "kernel_size", "stride=None", "ceil_mode=False"],
+        "max_unpool": ["indices", *window, "output_size=None"],
     }[kind]
     signature = inspect.signature(fn)
     shown = str(signature.replace(parameters=[p.replace(annotation=p.empty) for p in signature.parameters.values()]))

@@ -37,6 +37,10 @@ FAMILIES = (
     (sampling.unfold, None, 100),
     (sampling.fold, None, 100),
     (sampling.pad, None, 200),
+    (sampling.adaptive_max_pool, None, 50),
+    (sampling.lp_pool, None, 50),
+    (sampling.max_unpool, None, 50),
+    (sampling.prelu, None, 50),
     *(
         (draw, None, 25)
         for draw in (

@@ -24,7 +24,7 @@ torch = pytest.importorskip("torch")
 import differences  # noqa: E402
 import side_by_side  # noqa: E402
 import torch_side  # noqa: E402
-from layer_cases import OF_OTHERS  # noqa: E402
+from layer_cases import AT_RANDOM, OF_OTHERS  # noqa: E402
 from side_by_side import Arr, Call  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compile")
@@ -46,10 +46,13 @@ NO_SAMPLES = {
         ("Upsample", "UpsamplingNearest2d", "UpsamplingBilinear2d", "PixelShuffle", "PixelUnshuffle", "ChannelShuffle"),
         "module_db has none; OWN_SAMPLES has",
     ),
+    **{f"lp_pool{rank}d": "op_db has none; sampled in test_torch_grid" for rank in (1, 2, 3)},
     **dict.fromkeys(("Flatten", "Fold", "Identity", "Unfold"), "module_db has none; OWN_SAMPLES has"),
+    **{f"MaxUnpool{rank}d": "module_db has none; OWN_SAMPLES has" for rank in (1, 2, 3)},
 }
 
-# For these layers: the constructor's arguments and the shape of the input.
+# For these layers: the constructor's arguments and the shape of the input; of an unpooling, that of the indices too,
+# and what they are below.
 OWN_SAMPLES = {
     "ChannelShuffle": [((3,), (2, 6, 4, 5)), ((1,), (2, 3, 4)), ((2,), (0, 4, 3, 2, 2))],
     "Flatten": [((), (2, 3, 4, 5)), ((0,), (2, 3)), ((1, 2), (2, 3, 4, 5)), ((-2,), (2, 3, 4)), ((0, -1), ())],
@@ -57,6 +60,15 @@ OWN_SAMPLES = {
     "Identity": [((), (2, 3)), ((54,), ()), ((1, "a"), (2, 3, 4, 0, 5))],
     "PixelShuffle": [((2,), (2, 8, 3, 4)), ((3,), (9, 2, 3)), ((1,), (2, 3, 2, 4, 5))],
     "PixelUnshuffle": [((2,), (2, 3, 4, 6)), ((3,), (2, 3, 6)), ((1,), (2, 3, 2, 4, 5))],
+    **{
+        f"MaxUnpool{rank}d": [
+            ((2,), (2, 3, *size), (2, 3, *size), 2**rank),
+            ((3, 2, 1), (2, 3, *size), (2, 3, *size), 3),
+            (((3,) * rank, (2,) * rank, 0), (3, *size), (3, *size), 7),
+            ((1,), (2, 3, *size), (2, 3, *size), 2),
+        ]
+        for rank, size in ((1, (4,)), (2, (4, 3)), (3, (4, 3, 5)))
+    },
     "Unfold": [((2,), (2, 3, 4, 5)), (((2, 3), 1, (1, 0), 2), (3, 4, 5)), ((2, (1, 2), 1), (2, 3, 4, 5))],
     "Upsample": [
         ((3,), (2, 3, 4, 5)),
@@ -69,25 +81,18 @@ OWN_SAMPLES = {
     "UpsamplingNearest2d": [(((2, 7),), (2, 3, 4, 5)), ((None, 1.7), (2, 3, 4, 5)), ((9,), (0, 3, 4, 5))],
 }
 
-# Arguments of samples that jaxconv does not have. They are left out, and the value is compared without them.
-LEFT_OUT = {
-    "return_indices": "jaxconv's max_pool returns the maxima alone; so does PyTorch's with return_indices=False",
-}
-
 # Ops with hundreds of samples, the products of a few values of each argument. What comes out of each is compared, and
 # the numbers of every so many-th: the steps share no factor with how many values an argument takes.
 THINNED = ("max_pool1d", "max_pool2d", "max_pool3d")
-STEPS = {"float64": 5, "float32": 11, "complex128": 1}
-# Fewer, of which the gradients take long to compile.
-EVERY = {"interpolate": 7, "grid_sample": 7}
+STEPS = {"float64": 11, "float32": 19, "complex128": 1}
+# Fewer, of which the gradients take long to compile; those of an unpooling are made from a pool's, and differ in sizes
+# alone. A pool takes no complex numbers.
+UNPOOLED = ("max_unpool1d", "max_unpool2d", "max_unpool3d")
+EVERY = {"interpolate": 7, "grid_sample": 7, **dict.fromkeys(UNPOOLED, 5)}
 PARTS = 3  # of the samples of such an op
 
-KINDS = (
-    *("conv", "unfold", "fold", "pad", "max_", "avg_", "adaptive_"),
-    *("interpolate", "grid_", "affine_", "pixel_", "channel_"),
-)
-FUNCTIONS = [n for n in dir(jaxconv) if n.startswith(KINDS) or n.endswith("_norm")]
-LAYERS = [name for name in jaxconv.nnx.__all__ if name not in OF_OTHERS]
+FUNCTIONS = [n for n, f in vars(jaxconv).items() if inspect.isfunction(f) and n not in ("algorithms", "explain")]
+LAYERS = [name for name in jaxconv.nnx.__all__ if name not in (*OF_OTHERS, *AT_RANDOM)]
 
 
 @functools.cache
@@ -112,7 +117,7 @@ def test_all_names_have_samples_or_a_reason():
 # --- functions ------------------------------------------------------------------------------------------------
 
 
-def as_call(op, sample, used) -> Call:
+def as_call(op, sample) -> Call:
     """The call that a sample is."""
 
     def plain(value):
@@ -123,39 +128,39 @@ def as_call(op, sample, used) -> Call:
         return value
 
     kwargs = {k: plain(v) for k, v in sample.kwargs.items()}
-    for name in LEFT_OUT:
-        if name in kwargs:
-            del kwargs[name]
-            used.add(name)
-    return Call(op.name[14:], (plain(sample.input), *map(plain, sample.args)), tuple(kwargs.items()))
+    name, args = op.name[14:], [plain(sample.input), *map(plain, sample.args)]
+    if name.startswith("max_unpool"):  # the indices are positions, in what comes out where the call is not in error
+        places = sample.args[0]
+        args[1] = args[1]._replace(below=max(int(places.max()) + 1 if places.numel() else 1, 1))
+    return Call(name, tuple(args), tuple(kwargs.items()))
 
 
 @functools.cache
 def samples(name, dtype):
-    """The different calls among the samples of an op in all its variants, and which of `LEFT_OUT` they had."""
-    calls, used = {}, set()
+    """The different calls among the samples of an op in all its variants."""
+    calls = {}
     for op in databases()[0]:
         if op.name[14:] == name:
             torch.manual_seed(0)
             # Not `op.sample_inputs`, which looks through the stack for each of them.
             for each in op.sample_inputs_func(op, "cpu", getattr(torch, dtype), requires_grad=False):
-                found = as_call(op, each, used)
+                found = as_call(op, each)
                 calls.setdefault(str(found), found)
-    return list(calls.values()), used
+    return list(calls.values())
 
 
 SAMPLED = [
     pytest.param(name, dtype, part, id=f"{name}-{dtype}-{part}")
     for name in FUNCTIONS
     if name not in NO_SAMPLES
-    for dtype in DTYPES
+    for dtype in (DTYPES if name not in UNPOOLED else DTYPES[:2])
     for part in range(PARTS if name in THINNED else 1)
 ]
 
 
 @pytest.mark.parametrize(("name", "dtype", "part"), SAMPLED)
 def test_functions(name, dtype, part):
-    calls, step = samples(name, dtype)[0], EVERY.get(name, 1)
+    calls, step = samples(name, dtype), EVERY.get(name, 1)
     if name in THINNED:
         size = -(-len(calls) // PARTS)
         calls, step = calls[part * size :][:size], STEPS[dtype]
@@ -164,19 +169,15 @@ def test_functions(name, dtype, part):
 
 
 def test_only_ops_of_many_samples_are_thinned():
-    many = {name for name in FUNCTIONS if len(samples(name, "float64")[0]) > 250}
+    many = {name for name in FUNCTIONS if len(samples(name, "float64")) > 250}
     assert many == set(THINNED)
 
 
 def test_every_pair_of_arguments_is_among_those_of_which_the_numbers_are_compared():
     for name in THINNED:
-        calls = [(str(c.args[0].shape), *map(str, c.kwargs)) for c in samples(name, "float64")[0]]
+        calls = [(str(c.args[0].shape), *map(str, c.kwargs)) for c in samples(name, "float64")]
         for a, b in itertools.combinations(range(len(calls[0])), 2):
             assert {(c[a], c[b]) for c in calls} == {(c[a], c[b]) for c in calls[:: STEPS["float64"]]}
-
-
-def test_what_is_left_out_is_in_the_samples():
-    assert set().union(*(samples(name, "float32")[1] for name in FUNCTIONS)) == set(LEFT_OUT)
 
 
 def test_errors_of_functions():
@@ -185,7 +186,7 @@ def test_errors_of_functions():
         if op.error_inputs_func is None:
             continue
         for error in op.error_inputs_func(op, "cpu"):
-            each, seen = as_call(op, error.sample_input, set()), seen + 1
+            each, seen = as_call(op, error.sample_input), seen + 1
             if side_by_side.our_refusal(each)[0] is None:
                 failures.append(f"{each}: PyTorch's error is {error.error_regex}")
     assert not failures, "\n".join(failures)
@@ -195,24 +196,18 @@ def test_errors_of_functions():
 # --- layers ---------------------------------------------------------------------------------------------------
 
 
-def without_what_is_left_out(cls, made):
-    """The arguments of a constructor; where one is left out, all by name."""
-    given = inspect.signature(cls).bind(*made.args, **made.kwargs).arguments
-    if not LEFT_OUT.keys() & given.keys():
-        return made.args, made.kwargs
-    return (), {name: value for name, value in given.items() if name not in LEFT_OUT}
-
-
 def inputs(cls, dtype):
     """(constructor's arguments, by position and by name, input) of each sample of a module."""
-    for args, shape in OWN_SAMPLES.get(cls.__name__, ()):
-        yield args, {}, torch.ones(shape, dtype=getattr(torch, dtype))
+    for args, shape, *places in OWN_SAMPLES.get(cls.__name__, ()):
+        rng = np.random.default_rng(0)
+        given = [side_by_side.numbers(rng, places[0], "int64", places[1])] if places else []
+        yield args, {}, torch.ones(shape, dtype=getattr(torch, dtype)), *map(torch.from_numpy, given)
     for info in databases()[1]:
         if info.module_cls is cls:
             for each in info.module_inputs_func(info, "cpu", getattr(torch, dtype), requires_grad=False, training=True):
                 (x,) = each.forward_input.args
                 assert not each.forward_input.kwargs
-                yield *without_what_is_left_out(cls, each.constructor_input), x
+                yield each.constructor_input.args, each.constructor_input.kwargs, x
 
 
 def their_layer(cls, args, kwargs, dtype, x):
@@ -229,7 +224,7 @@ def their_layer(cls, args, kwargs, dtype, x):
     return layer, {n: torch_side.to_numpy(p) for n, p in layer.named_parameters()}, statistics
 
 
-def nnx_layer(name, args, kwargs, dtype, x, parameters=(), statistics=(), training=True):
+def nnx_layer(name, args, kwargs, dtype, x, parameters=(), statistics=(), training=True, places=()):
     """The layer as a function of its input, its parameters and its statistics; its own where no names are given."""
     cls = getattr(jaxconv.nnx, name)
     if "rngs" in inspect.signature(cls.__init__).parameters:
@@ -243,12 +238,12 @@ def nnx_layer(name, args, kwargs, dtype, x, parameters=(), statistics=(), traini
         new = {k: state[k].replace(p) for k, p in zip((*parameters, *statistics), arrays, strict=True)}
         made = nnx.merge(graph, nnx.State(new) if new else state)
         made.train() if training else made.eval()
-        return made(x), *(getattr(made, name)[...] for name in statistics)
+        return *torch_side.outputs_of(made(x, *places)), *(getattr(made, name)[...] for name in statistics)
 
     return apply
 
 
-def linen_layer(name, args, kwargs, dtype, x, parameters=(), statistics=(), training=True):
+def linen_layer(name, args, kwargs, dtype, x, parameters=(), statistics=(), training=True, places=()):
     if name.startswith("Lazy"):
         name, args = name.removeprefix("Lazy"), (None, *args)
     cls = getattr(jaxconv.linen, name)
@@ -264,9 +259,9 @@ def linen_layer(name, args, kwargs, dtype, x, parameters=(), statistics=(), trai
         names = {"params": parameters, "batch_stats": statistics}
         variables = {key: {n: next(given) for n in some} for key, some in names.items()}
         if not arrays:
-            variables = layer.init(jax.random.key(0), x)
-        y, changed = layer.apply(variables, x, mutable=["batch_stats"])
-        return y, *(changed["batch_stats"][name] for name in statistics)
+            variables = layer.init(jax.random.key(0), x, *places)
+        y, changed = layer.apply(variables, x, *places, mutable=["batch_stats"])
+        return *torch_side.outputs_of(y), *(changed["batch_stats"][name] for name in statistics)
 
     return apply
 
@@ -277,7 +272,7 @@ def test_layers(name):
     """Both shells in one program, since they come to the same instructions, which are then compiled once."""
     cls, programs, given_to, wanted = getattr(torch.nn, name), [], [], []
     for dtype in DTYPES:
-        for (args, kwargs, given), training in itertools.product(inputs(cls, dtype), (True, False)):
+        for (args, kwargs, given, *places), training in itertools.product(inputs(cls, dtype), (True, False)):
             text = f"{name}{args}{kwargs} of {dtype}{tuple(given.shape)}{'' if training else ' in evaluation'}"
             layer, parameters, statistics = their_layer(cls, args, kwargs, dtype, given)
             if not training and (not statistics or dtype != "float64"):
@@ -287,10 +282,11 @@ def test_layers(name):
 
             layer.train(training)
 
-            def theirs(x, *arrays, layer=layer, names=(*parameters, *statistics)):
+            def theirs(x, *arrays, layer=layer, names=(*parameters, *statistics), places=places):
                 state = dict(zip(names, arrays, strict=True))
-                y = torch.func.functional_call(layer, state, (x,))
-                return y, *(state[name] for name, _ in layer.named_buffers())  # as they have been written
+                y = torch.func.functional_call(layer, state, (x, *places))
+                written = [state[name] for name, _ in layer.named_buffers()]
+                return *torch_side.outputs_of(y), *written
 
             arrays = [torch_side.to_numpy(given), *parameters.values(), *statistics.values()]
             refused = torch_side.refusal(theirs, *map(torch_side.to_torch, arrays))
@@ -303,7 +299,8 @@ def test_layers(name):
             for shell in (nnx_layer, linen_layer):
                 moving = side_by_side.moving_of(arrays, constant)
                 wanted.append((f"{shell.__name__} {text}", outcome, arrays, moving))
-                programs.append(shell(name, args, kwargs, dtype, arrays[0], parameters, statistics, training))
+                more = parameters, statistics, training, [torch_side.to_numpy(each) for each in places]
+                programs.append(shell(name, args, kwargs, dtype, arrays[0], *more))
                 given_to.append((arrays, g))
     assert len(wanted) >= 8
 
@@ -329,6 +326,6 @@ def test_errors_of_layers(shell):
             made, given = error.module_error_input.constructor_input, error.module_error_input.forward_input
             x = torch_side.to_numpy(given.args[0]) if given.args else None  # refused when it is made
             with pytest.raises(side_by_side.REFUSALS):
-                shell(info.module_cls.__name__, *without_what_is_left_out(info.module_cls, made), "float64", x)(x)
+                shell(info.module_cls.__name__, made.args, made.kwargs, "float64", x)(x)
             seen += 1
     assert seen >= 6

@@ -123,6 +123,9 @@ SAMPLES = {
         jaxconv.fold, (2, 18, 12), output_size=(5, 4), kernel_size=(2, 3), dilation=(2, 1), padding=1, stride=(2, 1)
     ),
     "fold unbatched": sample(jaxconv.fold, (12, 12), output_size=(5, 4), kernel_size=2),
+    "max_unpool2d": sample(
+        jaxconv.max_unpool2d, (2, 3, 2, 4), indices=np.arange(48).reshape(2, 3, 2, 4) * 7 % 48, kernel_size=(3, 2)
+    ),
     "pad": sample(jaxconv.pad, (2, 3, 4), pad=(2, -1, 0, 3)),
     "pad reflect": sample(jaxconv.pad, (2, 3, 4, 5), pad=(2, 1, 0, 3), mode="reflect"),
     "pad replicate": sample(jaxconv.pad, (2, 4, 5), pad=(7, 1), mode="replicate"),

@@ -132,7 +132,8 @@ def test_a_layer_says_what_it_stands_for_its_shapes_its_errors_and_how_it_is_cal
         # The shells differ in how a layer is called; the NNX class of the same name documents the rest.
         assert f"`jaxconv.nnx.{short}`" in doc
     else:
-        assert f"`torch.nn.{short}`" in doc
+        home = "torchvision.ops" if short == "StochasticDepth" else "torch.nn"
+        assert f"`{home}.{short}`" in doc
         assert AXES.get(short[-2:], "(N, C") in doc
     assert any("Raises" in sections(t) for t in (thing, *referred))
     of_this_shell = [t for t in (thing, *referred) if t.__module__.startswith(module)]
@@ -171,8 +172,10 @@ def test_the_examples_run(name, thing):
     assert runner.summarize(verbose=False).failed == 0, "".join(report)
 
 
-# PyTorch has Upsampling*2d alone.
-FUNCTIONS = sorted({re.sub(r"\d", "{}", n) for n in NAMES if re.search(r"\dd", n) and "Upsampling" not in n})
+# PyTorch has Upsampling*2d and Softmax2d alone.
+FUNCTIONS = sorted(
+    {re.sub(r"\d", "{}", n) for n in NAMES if re.search(r"(?<!Softmax)\dd", n) and "Upsampling" not in n}
+)
 
 
 @pytest.mark.parametrize("family", FUNCTIONS)

@@ -24,6 +24,7 @@ T1 = np.ones((4, 3, 3), "float32")  # a transposed weight, of 4 channels in 2 gr
 T2 = np.ones((4, 3, 3, 2), "float32")
 NORM4 = np.ones(4, "float32")
 POOLED = np.zeros((2, 3, 8, 6), "float32")
+PLACES = np.zeros((2, 3, 8, 6), "int32")
 
 
 def conv1(**arguments):
@@ -628,6 +629,171 @@ REFUSALS = {
         ["mode='reflect'", "needs numbers", "bool", "astype('uint8')"],
     ),
     # Pools.
+    # Where maxima are, and norms.
+    "return_indices": (
+        lambda: jaxconv.max_pool2d(POOLED, 2, return_indices=1),
+        TypeError,
+        ["return_indices must be True or False", "1 of type int"],
+    ),
+    "indices beyond 32 bits": (
+        lambda: jaxconv.max_pool1d(
+            np.lib.stride_tricks.as_strided(POOLED, (1, 2**31 + 1), (0, 0)), 2, 2, 0, 1, False, True
+        ),
+        ValueError,
+        ["return_indices=True needs 64 bits", "(2147483649,)", "jax_enable_x64"],
+    ),
+    "unpool, indices of floats": (
+        lambda: jaxconv.max_unpool2d(POOLED, POOLED, 2),
+        TypeError,
+        ["indices has dtype float32", "int64 or int32", "indices.astype('int32')"],
+    ),
+    "unpool, shapes": (
+        lambda: jaxconv.max_unpool2d(POOLED, PLACES[:, :2], 2),
+        ValueError,
+        ["indices must have the shape of input, (2, 3, 8, 6), got (2, 2, 8, 6)", "return_indices=True"],
+    ),
+    "unpool, no channels": (
+        lambda: jaxconv.max_unpool2d(POOLED[:, :0], PLACES[:, :0], 2),
+        ValueError,
+        ["at least one channel", "(2, 0, 8, 6)"],
+    ),
+    "unpool, kernel_size": (
+        lambda: jaxconv.max_unpool2d(POOLED, PLACES, (2,)),
+        ValueError,
+        ["kernel_size must be an int or a tuple of 2 ints", "(2,)"],
+    ),
+    "unpool, axes of output_size": (
+        lambda: jaxconv.max_unpool2d(POOLED, PLACES, 2, output_size=(2, 3, 4)),
+        ValueError,
+        ["output_size must hold 2 ints, or 4 with the batch and the channels", "(2, 3, 4)"],
+    ),
+    "unpool, output_size": (
+        lambda: jaxconv.max_unpool2d(POOLED, PLACES, 3, 2, output_size=(17, 11)),
+        ValueError,
+        ["output_size[1] must be from 12 to 14", "less than a stride away from 13", "(17, 11)"],
+    ),
+    "unpool, negative": (
+        lambda: jaxconv.max_unpool2d(POOLED, PLACES, 1, 1, 5),
+        ValueError,
+        ["would be negative, (-2, -4)", "padding (5, 5)", "those of the pool"],
+    ),
+    "unpool, indices beyond": (
+        lambda: jaxconv.max_unpool2d(POOLED, PLACES + 192, 2),
+        ValueError,
+        ["indices must be positions in planes of shape (16, 12), from 0 to 191, got 192", "output_size of the pool"],
+    ),
+    "unpool, negative indices": (
+        lambda: jaxconv.max_unpool2d(POOLED, PLACES - 1, 2),
+        ValueError,
+        ["from 0 to 191, got -1"],
+    ),
+    "unpool, too large": (
+        lambda: jaxconv.max_unpool2d(POOLED, PLACES, 2, 2**31),
+        ValueError,
+        ["the result", "2**59 numbers or more", "smaller stride"],
+    ),
+    "norm_type, a string": (
+        lambda: jaxconv.lp_pool2d(POOLED, "2", 2),
+        TypeError,
+        ["norm_type must be a number", "'2'"],
+    ),
+    "norm_type, a bool": (
+        lambda: jaxconv.lp_pool2d(POOLED, True, 2),
+        TypeError,
+        ["norm_type must be a number", "True"],
+    ),
+    "norm_type, zero": (lambda: jaxconv.lp_pool2d(POOLED, 0, 2), ValueError, ["norm_type", "other than 0", "use 2"]),
+    "norm_type, no float": (lambda: jaxconv.lp_pool2d(POOLED, 10**400, 2), ValueError, ["norm_type", "1329 bits"]),
+    "norm of integers": (
+        lambda: jaxconv.lp_pool2d(POOLED.astype(int), 2, 2),
+        TypeError,
+        ["a norm needs floating point numbers", "input.astype('float32')"],
+    ),
+    "norm of complex numbers": (lambda: jaxconv.lp_pool2d(POOLED + 0j, 2, 2), TypeError, ["complex64", "abs(input)"]),
+    "adaptive maximum, no channels": (
+        lambda: jaxconv.adaptive_max_pool2d(POOLED[:, :0], 2),
+        ValueError,
+        ["at least one channel", "(2, 0, 8, 6)"],
+    ),
+    # Slopes and probabilities.
+    "prelu, integers": (
+        lambda: jaxconv.prelu(POOLED.astype(int), zeros(1)),
+        TypeError,
+        ["input has dtype int32", "prelu needs floating point", "input.astype('float32')"],
+    ),
+    "prelu, dtypes": (
+        lambda: jaxconv.prelu(POOLED, zeros(1, dtype="float16")),
+        TypeError,
+        ["weight has dtype float16 where input has float32", "weight.astype('float32')"],
+    ),
+    "prelu, axes of the weight": (
+        lambda: jaxconv.prelu(POOLED, zeros(3, 1)),
+        ValueError,
+        ["weight must be a number or have one axis", "(3, 1)"],
+    ),
+    "prelu, slopes": (
+        lambda: jaxconv.prelu(POOLED, zeros(6)),
+        ValueError,
+        ["one slope, or one for each of the 3 channels", "(2, 3, 8, 6)", "'channels_first'", "got 6"],
+    ),
+    "prelu, init": (lambda: jaxconv.nnx.PReLU(init=None), TypeError, ["init must be a number", "None"]),
+    "softmax, axes": (
+        lambda: jaxconv.nnx.Softmax2d()(POOLED[0, 0]),
+        ValueError,
+        ["input must have shape (N, C, H, W) or (C, H, W)", "(8, 6)"],
+    ),
+    "softmax, axes, channels last": (
+        lambda: jaxconv.nnx.Softmax2d(data_format="channels_last")(POOLED[0, 0]),
+        ValueError,
+        ["(N, H, W, C) or (H, W, C)"],
+    ),
+    "softmax, integers": (
+        lambda: jaxconv.nnx.Softmax2d()(POOLED.astype(int)),
+        TypeError,
+        ["a softmax needs floating point", "input.astype('float32')"],
+    ),
+    "p, a string": (lambda: jaxconv.nnx.Dropout2d("0.5"), TypeError, ["p must be a number from 0 to 1", "'0.5'"]),
+    "p, beyond": (lambda: jaxconv.nnx.Dropout2d(1.5), ValueError, ["p must be a probability, from 0 to 1", "1.5"]),
+    "p, NaN": (
+        lambda: jaxconv.nnx.StochasticDepth(float("nan"), "row"),
+        ValueError,
+        ["p must be a probability", "nan"],
+    ),
+    "inplace": (
+        lambda: jaxconv.nnx.Dropout2d(0.5, True),
+        ValueError,
+        ["inplace must be False, got True", "never changed in place"],
+    ),
+    "mode of stochastic depth": (
+        lambda: jaxconv.nnx.StochasticDepth(0.5, "rows"),
+        ValueError,
+        ["mode must be one of 'batch', 'row'", "did you mean 'row'?"],
+    ),
+    "dropout, axes": (
+        lambda: jaxconv.nnx.Dropout1d(rngs=nnx.Rngs(0))(POOLED),
+        ValueError,
+        ["input of Dropout1d must have shape (N, C, L) or (C, L)", "(2, 3, 8, 6)"],
+    ),
+    "dropout, axes, channels last": (
+        lambda: jaxconv.nnx.Dropout3d(rngs=nnx.Rngs(0), data_format="channels_last")(POOLED[0]),
+        ValueError,
+        ["(N, D, H, W, C) or (D, H, W, C)"],
+    ),
+    "dropout of integers": (
+        lambda: jaxconv.nnx.Dropout2d(rngs=nnx.Rngs(0))(POOLED.astype(int)),
+        TypeError,
+        ["input has dtype int32", "what is kept is scaled", "input.astype('float32')"],
+    ),
+    "no rows": (
+        lambda: jaxconv.nnx.StochasticDepth(0.5, "row", rngs=nnx.Rngs(0))(zeros()),
+        ValueError,
+        ["an axis of rows", "use mode 'batch'"],
+    ),
+    "nothing to draw from": (
+        lambda: jaxconv.nnx.Dropout2d()(POOLED),
+        ValueError,
+        ["rngs must be given to Dropout2d", "rngs=nnx.Rngs(0)", "model.eval()"],
+    ),
     "pool, a list": (lambda: jaxconv.max_pool2d([1.0], 2), TypeError, ["input", "list", "jnp.asarray(input)"]),
     "pool, bools": (lambda: jaxconv.max_pool2d(POOLED > 0, 2), TypeError, ["bool", "input.astype('float32')"]),
     "pool, complex": (lambda: jaxconv.max_pool2d(POOLED + 0j, 2), TypeError, ["complex64", "input.real"]),

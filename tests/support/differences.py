@@ -67,6 +67,28 @@ def _odd_flags(call, theirs):
     return call.name == "interpolate" and not (isinstance(flags[0], bool | None) and isinstance(flags[1], bool))
 
 
+def _unpools_of_no_pool(call, theirs):
+    """Whether it unpools by numbers that no pool takes: PyTorch's computes a size from whatever they are."""
+    if not call.name.startswith("max_unpool") or theirs is not None:
+        return False
+    rank = int(call.name[-2])
+    names = ("input", "indices", "kernel_size", "stride", "padding")
+    given = dict(zip(names, call.args, strict=False)) | dict(call.kwargs)
+    for name, least in (("kernel_size", 1), ("stride", 1), ("padding", 0)):
+        numbers = given.get(name, least)
+        numbers = least if numbers is None and name == "stride" else numbers
+        numbers = tuple(numbers) if isinstance(numbers, tuple | list) else (numbers,) * rank
+        if len(numbers) != rank or any(isinstance(n, bool) or not isinstance(n, int) or n < least for n in numbers):
+            return True
+    return False
+
+
+def _one_for_all(call, theirs):
+    given = dict(zip(("input", "norm_type", "kernel_size"), call.args, strict=False)) | dict(call.kwargs)
+    kernel = given["kernel_size"]
+    return call.name.startswith("lp_pool") and isinstance(kernel, tuple | list) and len(kernel) == 1
+
+
 X, W = Arr((2, 4, 5, 6)), Arr((6, 4, 2, 3))
 
 DIFFERENCES = (
@@ -168,6 +190,30 @@ DIFFERENCES = (
         _says("'numpy.int64' has no len"),
     ),
     Difference(
+        "a sequence of one as the kernel of lp_pool",
+        "PyTorch multiplies by it as it is; its other pools take it",
+        call("lp_pool1d", Arr((2, 4, 5)), 2, (3,)),
+        RUNS,
+        REFUSES,
+        _one_for_all,
+    ),
+    Difference(
+        "32-bit indices",
+        "what JAX has where its 64 bits are switched off",
+        call("max_unpool1d", Arr((2, 4, 5)), Arr((2, 4, 5), "int32", 10), 2),
+        RUNS,
+        REFUSES,
+        _says("elements in indices should be type int64"),
+    ),
+    Difference(
+        "NumPy's integers in an unpooling",
+        "taken by PyTorch wherever else a number is asked for",
+        call("max_unpool1d", Arr((2, 4, 5)), Arr((2, 4, 5), "int64", 10), np.int64(2)),
+        RUNS,
+        REFUSES,
+        _says("cond must be a bool, but got <class 'numpy.bool'>"),
+    ),
+    Difference(
         "a complex value to pad with",
         "PyTorch pads complex arrays with real numbers alone",
         call("pad", X._replace(dtype="complex64"), (1, 2), "constant", 1j),
@@ -247,6 +293,29 @@ DIFFERENCES = (
         REFUSES,
         RUNS,
         _odd_flags,
+    ),
+    Difference(
+        "unpooling by what is no pool's",
+        "PyTorch computes a size from kernels, strides and paddings of any number and kind",
+        call("max_unpool1d", Arr((2, 4, 5)), Arr((2, 4, 5), "int64", 2), 2, 0),
+        REFUSES,
+        RUNS,
+        _unpools_of_no_pool,
+    ),
+    Difference(
+        "norms of integers",
+        "PyTorch truncates the average of their powers, and returns float32",
+        call("lp_pool2d", X._replace(dtype="int64"), 2, 2),
+        REFUSES,
+        RUNS,
+        lambda call, theirs: call.name.startswith("lp_pool") and call.placeholders[0].dtype.startswith(("int", "uint")),
+    ),
+    Difference(
+        "return_indices that is no bool",
+        "PyTorch takes whatever is true",
+        call("max_pool2d", X, 2, return_indices=1),
+        REFUSES,
+        RUNS,
     ),
     Difference(
         "the average of nothing",

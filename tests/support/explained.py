@@ -1,7 +1,9 @@
 """The layers that explanations are tried on, by their texts, with the shapes of their inputs."""
 
 import functools
+import inspect
 
+import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
@@ -39,10 +41,19 @@ OTHERS = [
     ("MaxPool2d(3, 2, 1, ceil_mode=True)", (2, 4, 8, 10)),
     ("MaxPool2d(2, 4, 1, ceil_mode=True)", (2, 4, 9, 10)),  # a window would begin in the high padding
     ("MaxPool2d((3, 2), stride=(1, 3), padding=1, dilation=2, data_format='channels_last')", (2, 8, 9, 4)),
-    ("MaxPool3d(2)", (4, 4, 6, 8)),
+    ("MaxPool3d(2, return_indices=True)", (4, 4, 6, 8)),
     ("AvgPool1d(3, 2, 1)", (2, 4, 10)),
     ("AvgPool2d(2, padding=1, count_include_pad=False, divisor_override=3)", (2, 4, 8, 10)),
     ("AvgPool3d(2, 1)", (2, 4, 3, 4, 5)),
+    ("LPPool1d(2, 3)", (2, 4, 10)),
+    ("LPPool2d(3.5, (3, 2), 2, True)", (4, 8, 11)),
+    ("LPPool3d(1, 2, data_format='channels_last')", (2, 4, 5, 6, 3)),
+    ("MaxUnpool1d(3)", (2, 4, 10)),
+    ("MaxUnpool2d((3, 2), (2, 1), 1)", (2, 4, 7, 9)),
+    ("MaxUnpool3d(2, 1, data_format='channels_last')", (2, 4, 5, 6, 3)),
+    ("AdaptiveMaxPool1d(4)", (2, 4, 10)),
+    ("AdaptiveMaxPool2d((3, None), return_indices=True)", (2, 4, 7, 9)),
+    ("AdaptiveMaxPool3d(2)", (2, 4, 3, 4, 5)),
     ("AdaptiveAvgPool1d(4)", (2, 4, 10)),
     ("AdaptiveAvgPool2d((3, None))", (2, 4, 7, 9)),
     ("AdaptiveAvgPool3d(2)", (2, 4, 3, 4, 5)),
@@ -89,6 +100,13 @@ OTHERS = [
     ("PixelUnshuffle(2, data_format='channels_last')", (4, 6, 5)),
     ("ChannelShuffle(2)", (3, 6, 5)),
     ("Identity()", (2, 4, 5)),
+    ("PReLU()", (2, 4, 5)),
+    ("PReLU(4, 0.1, data_format='channels_last')", (2, 5, 6, 4)),
+    ("Softmax2d()", (4, 5, 6)),
+    ("Dropout1d()", (4, 5)),
+    ("Dropout2d(0.1)", (2, 4, 5, 6)),
+    ("Dropout3d(0.1, data_format='channels_last')", (2, 5, 6, 7, 4)),
+    ("StochasticDepth(0.1, 'row')", (2, 4, 5)),
 ]
 LAYERS = CONVOLUTIONS + OTHERS
 of_layers = pytest.mark.parametrize(("text", "shape"), LAYERS, ids=[text for text, _ in LAYERS])
@@ -97,8 +115,10 @@ of_convolutions = pytest.mark.parametrize(("text", "shape"), CONVOLUTIONS, ids=[
 
 def _made(text, shell):
     names = {name: getattr(shell, name) for name in shell.__all__}
-    with_rngs = text[:-1] + ", rngs=nnx.Rngs(0))" if "Conv" in text and shell is jaxconv.nnx else text
-    return eval(with_rngs, names | {"nnx": nnx})
+    takes_rngs = "rngs" in inspect.signature(names[text.split("(")[0]].__init__).parameters
+    with_rngs = text.replace("()", "(rngs=nnx.Rngs(0))") if "()" in text else text[:-1] + ", rngs=nnx.Rngs(0))"
+    text = with_rngs if takes_rngs else text
+    return eval(text, names | {"nnx": nnx})
 
 
 def made(text, shell=jaxconv.nnx):
@@ -118,7 +138,8 @@ def called(text, shape):
 
     def call():
         layer = _made(text, jaxconv.nnx)
-        return layer(jnp.zeros(shape)), layer
+        indices = [jnp.zeros(shape, jnp.int32)] * ("Unpool" in text)
+        return layer(jnp.zeros(shape), *indices), layer
 
     output, layer = nnx.eval_shape(call)
-    return layer, output.shape
+    return layer, jax.tree.leaves(output)[0].shape

@@ -1,5 +1,6 @@
 """The table of layers: one case of each in both shells, and how to make it, its input and its variables."""
 
+import functools
 import inspect
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -31,9 +32,22 @@ class Layer(NamedTuple):
     in_linen: Mapping[str, Any] = MappingProxyType({})  # fields that it has in Linen alone: whether it is in training
     formats: bool = True  # whether it is one of images, with their channels first or last
     unbatched: bool = True  # whether it takes one image without an axis for the batch
+    call: Any = lambda layer, x: layer(x)  # how it is called
 
     def __str__(self):
         return f"{self.name}{self.args}"
+
+
+def _with_places(rank):
+    return lambda layer, x: layer(x, places(x, rank))
+
+
+def places(x, rank):
+    """The middle of each window of 3 positions, every second, where the images `x` of 4 channels come from."""
+    last = x.shape[-1] == 4
+    size = x.shape[-rank - 1 : -1] if last else x.shape[-rank:]
+    middle = np.ravel_multi_index(np.indices(size) * 2 + 1, [2 * n + 1 for n in size]).astype(np.int32)
+    return np.broadcast_to(middle[..., None] if last else middle, x.shape)
 
 
 def _layers():
@@ -82,8 +96,20 @@ def _layers():
                 (2, 4, *size),
                 lambda x, v, f=pool, k=keywords: f(x, 3, **k),
             )
-        adaptive = getattr(functional, f"adaptive_avg_pool{rank}d")
-        yield Layer(f"AdaptiveAvgPool{rank}d", (4,), {}, (2, 4, *size), lambda x, v, f=adaptive: f(x, 4))
+        for kind in ("Avg", "Max"):
+            adaptive = getattr(functional, f"adaptive_{kind.lower()}_pool{rank}d")
+            yield Layer(f"Adaptive{kind}Pool{rank}d", (4,), {}, (2, 4, *size), lambda x, v, f=adaptive: f(x, 4))
+        norm = getattr(functional, f"lp_pool{rank}d")
+        yield Layer(f"LPPool{rank}d", (4, 3, 2, True), {}, (2, 4, *size), lambda x, v, f=norm: f(x, 4, 3, 2, True))
+        unpool = getattr(functional, f"max_unpool{rank}d")
+        yield Layer(
+            f"MaxUnpool{rank}d",
+            (3, 2),
+            {},
+            (2, 4, *size),
+            lambda x, v, f=unpool: f(x, places(x, x.ndim - 2), 3, 2),
+            call=_with_places(rank),
+        )
         # In training, which a new layer of NNX is in.
         yield Layer(
             f"BatchNorm{rank}d",
@@ -154,12 +180,26 @@ def _layers():
         "ChannelShuffle", (3,), {}, (2, 6, 7, 9), lambda x, v: functional.channel_shuffle(x, 3), unbatched=False
     )
     yield Layer("Identity", (54,), {"unused": 0.1}, (2, 4, 7, 9), lambda x, v: x, **axes)
+    slopes = {"unbatched": False}  # the second axis is the channels'
+    yield Layer("PReLU", (4, 0.1), {}, (2, 4, 7, 9), lambda x, v: functional.prelu(x, v["weight"]), **slopes)
+    yield Layer("Softmax2d", (), {}, (2, 4, 7, 9), lambda x, v: jax.nn.softmax(x, 1))
+    # What they do at random, other tests look at.
+    training = {"deterministic": False}
+    for rank, size in SIZES.items():
+        yield Layer(f"Dropout{rank}d", (0.0,), {}, (2, 4, *size), lambda x, v: x, training, unbatched=rank != 2)
+    yield Layer("StochasticDepth", (1.0, "row"), {}, (2, 4, 7, 9), lambda x, v: 0 * x, training, **axes)
 
 
 LAYERS = list(_layers())
 # What is made of other layers, and what changes one; the last in NNX alone.
 OF_OTHERS = ("Sequential", "weight_norm", "spectral_norm", "remove_parametrizations")
+# What drops at random, and what PyTorch's torchvision has, not its torch.nn.
+AT_RANDOM = ("Dropout1d", "Dropout2d", "Dropout3d", "StochasticDepth")
+OF_TORCHVISION = ("StochasticDepth",)
 all_layers = pytest.mark.parametrize("layer", LAYERS, ids=str)
+layers_of_torch = pytest.mark.parametrize(
+    "layer", [layer for layer in LAYERS if layer.name not in OF_TORCHVISION], ids=str
+)
 convolutions = pytest.mark.parametrize("layer", [layer for layer in LAYERS if layer.name.startswith("Conv")], ids=str)
 
 
@@ -203,5 +243,5 @@ def variables(module):
 
 def apply_linen(layer: Layer, variables, x, **more):
     """What the layer in Linen gives for `x`, made with further arguments."""
-    y, _ = make_linen(layer, **more).apply(variables, x, mutable=CHANGED)
+    y, _ = layer.call(functools.partial(make_linen(layer, **more).apply, variables, mutable=CHANGED), x)
     return y

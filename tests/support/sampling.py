@@ -368,27 +368,36 @@ def _frozen(value):
 
 def pool(rng, kind, rank):
     parameters = {
-        "max_pool": ("kernel_size", "stride", "padding", "dilation", "ceil_mode"),
+        "max_pool": ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices"),
         "avg_pool": ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"),
         "adaptive_avg_pool": ("output_size",),
+        "adaptive_max_pool": ("output_size", "return_indices"),
+        "lp_pool": ("norm_type", "kernel_size", "stride", "ceil_mode"),
     }[kind]
     if kind == "avg_pool" and rank == 1:
         parameters = parameters[:-1]
     draw = {
-        "kernel_size": lambda: ints(rng, rank, 1, 4),
+        # A tuple of one is no kernel of an lp_pool1d.
+        "kernel_size": lambda: ints(rng, rank, 1, 4) if (kind, rank) != ("lp_pool", 1) else int(rng.integers(1, 4)),
         "stride": lambda: None if one_in(rng, 3) else ints(rng, rank, 1, 4),
         "padding": lambda: ints(rng, rank, 0, 2),
         "dilation": lambda: ints(rng, rank, 1, 3),
         "ceil_mode": lambda: bool(one_in(rng, 2)),
         "count_include_pad": lambda: bool(one_in(rng, 2)),
         "divisor_override": lambda: pick(rng, (None, None, 3, -2)),
+        "return_indices": lambda: bool(one_in(rng, 2)),
+        "norm_type": lambda: pick(rng, (1, 2, 2.0, 3, 2.5, 0.5, -1, -2.0, float("inf"), -float("inf"))),
         "output_size": lambda: ints(rng, rank, 1, 7) if one_in(rng, 2) else _some_none(rng, rank),
     }
     # What PyTorch's CPU has kernels for.
-    dtypes = {"max_pool": DTYPES[:17], "avg_pool": DTYPES[: 17 if rank < 3 else 15], "adaptive_avg_pool": DTYPES[:19]}[
-        kind
-    ]
-    dtypes = (*dtypes, "int64") if kind != "adaptive_avg_pool" and rank > 1 else dtypes
+    dtypes = {
+        "max_pool": DTYPES[:17],
+        "avg_pool": DTYPES[: 17 if rank < 3 else 15],
+        "adaptive_avg_pool": DTYPES[:19],
+        "adaptive_max_pool": DTYPES[:17],
+        "lp_pool": DTYPES[:15],  # in 16 bits PyTorch rounds each of its steps
+    }[kind]
+    dtypes = (*dtypes, "int64") if kind in ("max_pool", "avg_pool") and rank > 1 else dtypes
     x = Arr((*_batched(rng), int(rng.integers(1, 3)), *sizes(rng, rank)), pick(rng, dtypes))
     arguments = {"input": x, **{name: draw[name]() for name in parameters}}
     if "padding" in arguments and not one_in(rng, 3):
@@ -397,7 +406,7 @@ def pool(rng, kind, rank):
             for p, k in zip(each(arguments["padding"], rank), each(arguments["kernel_size"], rank), strict=True)
         )
     if one_in(rng, 2):  # calls without a fault are sampled with the pools' own tests
-        spoil = pick(rng, ("input", *parameters))
+        spoil = pick(rng, [p for p in ("input", *parameters) if p not in ("return_indices", "norm_type")])
         if spoil == "input":
             arguments["input"] = odd_array(rng, arguments["input"])
         elif spoil in ("ceil_mode", "count_include_pad"):
@@ -421,6 +430,59 @@ def avg_pool(rng, rank):
 
 def adaptive_avg_pool(rng, rank):
     return pool(rng, "adaptive_avg_pool", rank)
+
+
+def _of_some_rank(kind):
+    def draw(rng):
+        return pool(rng, kind, int(rng.integers(1, 4)))
+
+    draw.__name__ = kind
+    return draw
+
+
+adaptive_max_pool = _of_some_rank("adaptive_max_pool")
+lp_pool = _of_some_rank("lp_pool")
+
+
+def max_unpool(rng):
+    rank = int(rng.integers(1, 4))
+    kernel, padding = ints(rng, rank, 1, 4), ints(rng, rank, 0, 2)
+    stride = None if one_in(rng, 3) else ints(rng, rank, 1, 4)
+    x = Arr((*_batched(rng), int(rng.integers(1, 3)), *sizes(rng, rank, 2, 6)), pick(rng, DTYPES[:15]))
+    steps = each(kernel if stride is None else stride, rank)
+    numbers = zip(x.shape[-rank:], each(kernel, rank), steps, each(padding, rank), strict=True)
+    out = [(n - 1) * s + k - 2 * p for n, k, s, p in numbers]
+    size = None
+    if one_in(rng, 2):
+        out = [n + int(rng.integers(1 - s, s)) for n, s in zip(out, steps, strict=True)]
+        size = tuple(out) if one_in(rng, 2) else (2, 3, *out)
+    places = Arr(x.shape, "int64", max(int(np.prod(out)) if min(out) > 0 else 1, 1))
+    arguments = {"input": x, "indices": places, "kernel_size": kernel, "stride": stride, "padding": padding}
+    arguments["output_size"] = size
+    if one_in(rng, 2):
+        spoil = pick(rng, list(arguments))
+        if spoil in ("input", "indices"):
+            arguments[spoil] = odd_array(rng, arguments[spoil])._replace(below=arguments[spoil].below)
+        elif spoil == "output_size":
+            arguments[spoil] = pick(
+                rng, ((1,) * (rank + 1), tuple(n + s for n, s in zip(out, steps, strict=True)), "2")
+            )
+        else:
+            arguments[spoil] = odd_number(rng, rank)
+    return written(rng, f"max_unpool{rank}d", arguments, 3)
+
+
+def prelu(rng):
+    shape = (*_batched(rng), int(rng.integers(1, 4)), *sizes(rng, int(rng.integers(0, 3))))
+    x = Arr(() if one_in(rng, 10) else shape, pick(rng, DTYPES[:17]))
+    slopes = x.shape[1:2] or (1,)
+    weight = Arr(pick(rng, ((), (1,), slopes, slopes, slopes)), x.dtype)
+    arguments = {"input": x, "weight": weight}
+    if one_in(rng, 3):
+        spoil = pick(rng, list(arguments))
+        odd = Arr((2, *arguments[spoil].shape), x.dtype), Arr(arguments[spoil].shape, pick(rng, ODD_DTYPES))
+        arguments[spoil] = pick(rng, odd)
+    return written(rng, "prelu", arguments, 2)
 
 
 # --- resampling ------------------------------------------------------------------------------------------------
