@@ -93,6 +93,11 @@ def _converted(module: Any, path: str, outside: Outside, suffix: str = "") -> tu
             below.sort(key=lambda child: module._names.index(child[0]) if child[0] in module._names else -1)
         return unconverted(path, places), below
     for part in kind.parts:
+        if hasattr(getattr(module, part), "parametrizations"):
+            raise ValueError(
+                f"{path or 'module'} is a {type(module).__name__} whose {part} computes its weight, for which PyTorch "
+                "has no names; use remove_parametrizations before"
+            )
         places |= {f"{part}.{n}": place for n, place in _places(getattr(module, part)).items()}
     slots = kind.slots(Layer(path, shapes_of(places), outside.images, module, suffix))
     # What a class that is derived from one of Flax's layers has beside that layer's arrays.

@@ -10,7 +10,16 @@ from jaxconv._spec.containers import check_index, parse_layers
 from jaxconv.linen.plain import Plain
 
 
-class Sequential(nn.Module):
+class _Given(nn.Module):
+    """A module that takes any arguments, and so do the classes derived from it, for which Linen would write others."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        if "__init__" not in vars(cls):
+            cls.__init__ = cls.__init__  # which now stands in the class itself, where Linen leaves it
+        super().__init_subclass__(**options)
+
+
+class Sequential(_Given):
     """`jaxconv.nnx.Sequential` in Linen, which is not changed once it is made: no `append`, no assignment.
 
     The variables of a layer stand under its name, `{"params": {"0": ..., "2": ...}}`: where the `Sequential` is made
@@ -78,7 +87,7 @@ def _take(layer: Any, name: str) -> None:
         object.__setattr__(layer, "parent", None)
 
 
-class Identity(Plain, _layer.Identity):
+class Identity(Plain, _layer.Identity, _Given):
     """`jaxconv.nnx.Identity` in Linen.
 
     Example:

@@ -94,35 +94,38 @@ def test_the_cells_of_linen(theirs, ours):
 # --- layers of several cells ----------------------------------------------------------------------------------
 
 
-def stacks(rngs):
-    """Layers of PyTorch of several cells, and the same here."""
-
-    def lstm(n):
-        return nnx.RNN(nnx.OptimizedLSTMCell(n, 4, rngs=rngs))
-
-    def both_ways(n):
-        return nnx.Bidirectional(lstm(n), lstm(n))
-
-    def simple(n):
-        return nnx.RNN(nnx.SimpleCell(n, 4, rngs=rngs))
-
-    drop = nnx.Dropout(0.5, rngs=rngs)
-    drop.deterministic = True
-    return {
-        "both ways": (nn.LSTM(3, 4, batch_first=True, bidirectional=True), both_ways(3)),
-        "two": (nn.LSTM(3, 4, 2, batch_first=True), nnx.Sequential(lstm(3), lstm(4))),
-        "two, dropout between": (nn.LSTM(3, 4, 2, batch_first=True), jaxconv.nnx.Sequential(lstm(3), drop, lstm(4))),
-        "three both ways": (
-            nn.LSTM(3, 4, 3, batch_first=True, bidirectional=True),
-            jaxconv.nnx.Sequential({"a": both_ways(3), "b": both_ways(8), "c": both_ways(8)}),
-        ),
-        "two simple": (nn.RNN(3, 4, 2, batch_first=True), nnx.Sequential(simple(3), simple(4))),
-    }
+def lstm(n, rngs):
+    return nnx.RNN(nnx.OptimizedLSTMCell(n, 4, rngs=rngs))
 
 
-@pytest.mark.parametrize("name", stacks(nnx.Rngs(0)))
+def both_ways(n, rngs):
+    return nnx.Bidirectional(lstm(n, rngs), lstm(n, rngs))
+
+
+def simple(n, rngs):
+    return nnx.RNN(nnx.SimpleCell(n, 4, rngs=rngs))
+
+
+STACKS = {
+    "both ways": (lambda: nn.LSTM(3, 4, batch_first=True, bidirectional=True), lambda r: both_ways(3, r)),
+    "two, dropout between": (
+        lambda: nn.LSTM(3, 4, 2, batch_first=True),
+        lambda r: jaxconv.nnx.Sequential(lstm(3, r), nnx.Dropout(0.5, deterministic=True), lstm(4, r)),
+    ),
+    "three both ways": (
+        lambda: nn.LSTM(3, 4, 3, batch_first=True, bidirectional=True),
+        lambda r: jaxconv.nnx.Sequential({"a": both_ways(3, r), "b": both_ways(8, r), "c": both_ways(8, r)}),
+    ),
+    "two simple": (
+        lambda: nn.RNN(3, 4, 2, batch_first=True),
+        lambda r: nnx.Sequential(simple(3, r), simple(4, r)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STACKS)
 def test_a_stack_of_cells_is_one_layer_of_pytorch(name, rngs):
-    theirs, ours = stacks(rngs)[name]
+    theirs, ours = STACKS[name][0](), STACKS[name][1](rngs)
     load_state_dict(ours, theirs.state_dict())
     x = normal(2, 5, 3)
     expected = theirs(torch.from_numpy(x))[0]
@@ -131,6 +134,13 @@ def test_a_stack_of_cells_is_one_layer_of_pytorch(name, rngs):
     assert list(back) == list(theirs.state_dict())
     theirs.load_state_dict({n: torch.from_numpy(a) for n, a in back.items()}, strict=True)
     close(theirs(torch.from_numpy(x))[0].detach(), expected)
+
+
+def test_a_cell_whose_weights_are_computed_is_refused(rngs):
+    cell = nnx.OptimizedLSTMCell(3, 4, rngs=rngs)
+    jaxconv.nnx.weight_norm(cell.dense_i)
+    with pytest.raises(ValueError, match=r"module is a OptimizedLSTMCell whose dense_i computes its weight, .*remove_"):
+        state_dict(cell)
 
 
 def test_what_pytorch_cannot_stack_keeps_the_names_of_a_sequential(rngs):

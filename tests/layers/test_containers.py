@@ -200,6 +200,23 @@ class InACompactMethod(nn.Module):
         return linen.Sequential(linen.Conv2d(4, 2, 1), nn.relu)(x)
 
 
+class Block(jaxconv.linen.Sequential):
+    """A class of one's own, without a constructor."""
+
+
+def test_a_class_derived_from_one_of_linen_is_made_as_that_is():
+    linen, x = jaxconv.linen, normal(2, 3, 5, 4)
+    block = Block(linen.Conv2d(3, 2, 1), Block({"act": nn.relu}))
+    y, variables = block.init_with_output(jax.random.key(0), x)
+    assert y.shape == (2, 2, 5, 4)
+    assert set(linen_state_dict(variables)) == {"0.weight", "0.bias"}
+
+    class Nothing(linen.Identity):
+        pass
+
+    assert Nothing(54, unused=0.1).apply({}, x) is x
+
+
 def test_where_linen_puts_the_variables():
     x = normal(2, 3, 5, 4)
     for model, names in (

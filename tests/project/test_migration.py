@@ -19,13 +19,6 @@ from jaxconv import init
 
 PAGE = (Path(__file__).parents[2] / "docs/migration.md").read_text()
 TORCH = {n for n, v in vars(nn).items() if inspect.isclass(v) and issubclass(v, nn.Module)}
-# Layers that the page promises and that are still to come.
-PENDING = {
-    name
-    for name in TORCH
-    if re.match("AdaptiveMax|MaxUnpool|LPPool|Upsampl|Pixel(Uns|S)huffle|ChannelSh|PReLU|Softmax2d|Dropout.d", name)
-    and not hasattr(jaxconv.nnx, name)
-}
 WORDS = {"nnx": nnx, "jax": jax, "jnp": jnp, "optax": optax, "nn": nn}
 
 
@@ -54,7 +47,7 @@ def test_every_layer_of_pytorch_has_its_row():
 
 
 def test_the_layers_of_the_same_name_are_there():
-    named = {name for cells in SAME for name in torch_names(cells[0])} - PENDING
+    named = {name for cells in SAME for name in torch_names(cells[0])}
     assert named == TORCH & set(jaxconv.nnx.__all__)
     assert {name for name in named if not name.startswith("Lazy")} == TORCH & set(jaxconv.linen.__all__)
 
@@ -64,7 +57,7 @@ def test_what_other_cells_name_exists():
         for code in re.findall(r"`([^`]+)`", cells[1]):
             for word in re.findall(r"\b((?:nnx|jax|jnp|optax|nn)(?:\.\w+)+)|^(\w+)\b(?=\(|$)", code):
                 path = word[0] or word[1]
-                if path in PENDING or path in ("Lazy", "num_features", "in_features", "padding_idx", "forward", "jnp"):
+                if path in ("Lazy", "num_features", "in_features", "padding_idx", "forward", "jnp"):
                     continue  # names of arguments, and of what is told
                 found = WORDS.get(path.split(".")[0], jaxconv.nnx)
                 for part in path.split(".")[1 if path.split(".")[0] in WORDS else 0 :]:
