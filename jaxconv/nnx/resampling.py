@@ -47,19 +47,7 @@ class UpsamplingNearest2d(_layer.UpsamplingNearest2d, Plain):
 
 
 class UpsamplingBilinear2d(_layer.UpsamplingBilinear2d, Plain):
-    """`Upsample` with `mode="bilinear"` and aligned corners, of (N, C, H, W): `torch.nn.UpsamplingBilinear2d`.
-
-    Args:
-        size: spatial size of the result; an int, or one per spatial axis.
-        scale_factor: in place of `size`, how many times as long each spatial axis becomes; kept as floats.
-        data_format: `"channels_first"` or `"channels_last"`.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> from jaxconv.nnx import UpsamplingBilinear2d
-        >>> UpsamplingBilinear2d((9, 11))(jnp.ones((2, 3, 5, 7))).shape
-        (2, 3, 9, 11)
-    """
+    """As `UpsamplingNearest2d`, linearly between aligned corners, of (N, C, H, W): `torch.nn.UpsamplingBilinear2d`."""
 
     __call__ = Plain.__call__
 

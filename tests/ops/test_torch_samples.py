@@ -94,6 +94,17 @@ PARTS = 3  # of the samples of such an op
 FUNCTIONS = [n for n, f in vars(jaxconv).items() if inspect.isfunction(f) and n not in ("algorithms", "explain")]
 LAYERS = [name for name in jaxconv.nnx.__all__ if name not in (*OF_OTHERS, *AT_RANDOM)]
 
+# Names that PyTorch has besides, and what they are of ours.
+ALIASES = {
+    "upsample_nearest": ("interpolate", {"mode": "nearest"}),
+    "upsample_bilinear": ("interpolate", {"mode": "bilinear", "align_corners": True}),
+}
+
+
+def ours(op):
+    """The function of ours that an op of `torch.nn.functional` is."""
+    return ALIASES.get(op.name[14:], (op.name[14:],))[0]
+
 
 @functools.cache
 def databases():
@@ -102,14 +113,14 @@ def databases():
         warnings.simplefilter("ignore")
         from torch.testing._internal.common_methods_invocations import op_db
         from torch.testing._internal.common_modules import module_db
-    ops = [op for op in op_db if op.name.startswith("nn.functional.") and op.name[14:] in FUNCTIONS]
+    ops = [op for op in op_db if op.name.startswith("nn.functional.") and ours(op) in FUNCTIONS]
     of_torch = [m for m in module_db if m.module_cls.__module__.startswith("torch.nn")]
     return ops, [m for m in of_torch if m.module_cls.__name__ in LAYERS]
 
 
 def test_all_names_have_samples_or_a_reason():
     ops, modules = databases()
-    sampled = {op.name[14:] for op in ops} | {m.module_cls.__name__ for m in modules}
+    sampled = {ours(op) for op in ops} | {m.module_cls.__name__ for m in modules}
     assert {*FUNCTIONS, *LAYERS} - sampled == set(NO_SAMPLES)
     assert {*OWN_SAMPLES, *(m.module_cls.__name__ for m in modules)} == set(LAYERS)
 
@@ -128,7 +139,8 @@ def as_call(op, sample) -> Call:
         return value
 
     kwargs = {k: plain(v) for k, v in sample.kwargs.items()}
-    name, args = op.name[14:], [plain(sample.input), *map(plain, sample.args)]
+    kwargs |= ALIASES.get(op.name[14:], ("", {}))[1]
+    name, args = ours(op), [plain(sample.input), *map(plain, sample.args)]
     if name.startswith("max_unpool"):  # the indices are positions, in what comes out where the call is not in error
         places = sample.args[0]
         args[1] = args[1]._replace(below=max(int(places.max()) + 1 if places.numel() else 1, 1))
@@ -140,7 +152,7 @@ def samples(name, dtype):
     """The different calls among the samples of an op in all its variants."""
     calls = {}
     for op in databases()[0]:
-        if op.name[14:] == name:
+        if ours(op) == name:
             torch.manual_seed(0)
             # Not `op.sample_inputs`, which looks through the stack for each of them.
             for each in op.sample_inputs_func(op, "cpu", getattr(torch, dtype), requires_grad=False):
