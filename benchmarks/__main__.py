@@ -55,9 +55,8 @@ exceed 100% where fewer multiplications give the same (kernels of 3x3, see [the 
 ## Networks
 
 A training step is cross-entropy, its gradient and stochastic gradient descent with momentum. All sides start from the
-same weights, and loss and gradients are compared before. `nnx.BatchNorm` and `nnx.LayerNorm` serve both jaxconv's and
-Flax's networks. The share is what the convolutions and matrix products alone would need at the rate of the large matrix
-product, of the time of the whole.
+same weights, and loss and gradients are compared before. The share is what the convolutions and matrix products alone
+would need at the rate of the large matrix product, of the time of the whole.
 
 {networks}
 

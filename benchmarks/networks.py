@@ -113,6 +113,12 @@ class _Ours(_Flax):
     def upsample(self, inputs, outputs):
         return jaxconv.nnx.ConvTranspose2d(inputs, outputs, 2, 2, data_format="channels_last", rngs=self.rngs)
 
+    def batch_norm(self, channels):
+        return jaxconv.nnx.BatchNorm2d(channels, data_format="channels_last")
+
+    def layer_norm(self, channels):
+        return jaxconv.nnx.LayerNorm(channels, eps=1e-6)
+
     def halve(self):
         return jaxconv.nnx.MaxPool2d(2, data_format="channels_last")
 
@@ -309,10 +315,16 @@ def labels_of(scores_shape: Sequence[int]) -> np.ndarray:
     return np.random.default_rng(1).integers(0, CLASSES, scores_shape[:-1])
 
 
+# What Flax's norms call their arrays, by PyTorch's names for them; it does not count batches.
+NORMS = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
+
+
 class Kernels:
-    """Flax's kernels among the parameters of a network, and how each lies in jaxconv and PyTorch."""
+    """Flax's kernels and norms among the arrays of a network, and how each lies and is called elsewhere."""
 
     def __init__(self, model: nnx.Module):
+        norms = [path for path, layer in nnx.iter_modules(model) if isinstance(layer, nnx.BatchNorm | nnx.LayerNorm)]
+        self.renamed = {(*path, ours): (*path, flax) for path in norms for ours, flax in NORMS.items()}
         self.transposed = {
             path: isinstance(layer, nnx.ConvTranspose)
             for path, layer in nnx.iter_modules(model)
@@ -320,8 +332,8 @@ class Kernels:
         }
 
     def to_flax(self, flat: dict[tuple, Any]) -> dict[tuple, Any]:
-        """Parameters by their paths in jaxconv's network: by their paths in Flax's."""
-        given = dict(flat)
+        """Arrays by their paths in jaxconv's network: by their paths in Flax's."""
+        given = {self.renamed.get(path, path): a for path, a in flat.items() if path[-1] != "num_batches_tracked"}
         for path, transposed in self.transposed.items():
             w = given.pop((*path, "weight"))  # (out, in, h, w), transposed (in, out, h, w)
             kernel = w.transpose(2, 3, 0, 1)[::-1, ::-1] if transposed else w.transpose(2, 3, 1, 0)
@@ -330,7 +342,8 @@ class Kernels:
 
     def from_flax(self, flat: dict[tuple, Any]) -> dict[tuple, Any]:
         """The other way."""
-        given = dict(flat)
+        back = {flax: ours for ours, flax in self.renamed.items()}
+        given = {back.get(path, path): array for path, array in flat.items()}
         for path, transposed in self.transposed.items():
             kernel = given.pop((*path, "kernel"))
             w = kernel[::-1, ::-1].transpose(2, 3, 0, 1) if transposed else kernel.transpose(3, 2, 0, 1)
@@ -344,12 +357,13 @@ def flat(state: Any) -> dict[tuple, np.ndarray]:
 
 
 def filled(state: Any, values: dict[tuple, Any], dtype: str) -> Any:
-    """`state` with other values."""
-    leaves = [
-        (path, leaf.replace(jnp.asarray(values[path], dtype))) if path in values else (path, leaf)
-        for path, leaf in nnx.to_flat_state(state)
-    ]
-    return nnx.from_flat_state(leaves)
+    """`state` with other values; counts stay integers."""
+
+    def of(path, leaf):
+        kind = dtype if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf.dtype
+        return path, leaf.replace(jnp.asarray(values[path], kind)) if path in values else leaf
+
+    return nnx.from_flat_state([of(path, leaf) for path, leaf in nnx.to_flat_state(state)])
 
 
 def array_dtype(network: Network) -> str:

@@ -1,8 +1,8 @@
 """The public normalisations: PyTorch's arguments and meaning on JAX arrays.
 
-All of them are computed in float32 or wider. A mean is taken twice: of the values, whose long sum is rough where they
-are large, and of what is left without it, which is small. Whatever the first was, mean and variance are then exact to
-the last digits, for values around a million too.
+All of them are computed in float32 or wider. A mean is taken of what is left of the values without the mean of a few of
+them, since a long sum of large numbers is rough. Mean and variance are then exact to the last digits, for values around
+a million too.
 """
 
 import math
@@ -444,10 +444,12 @@ def _mean(x: jax.Array, axes: tuple[int, ...], axis_name: Any = None) -> jax.Arr
 def _moments(x: jax.Array, axes: tuple[int, ...], axis_name: Any = None) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Mean, variance, and `x` without its mean.
 
-    With m the mean of x as it is rounded, the mean of x - m is small, and so is its rounding. The derivatives are
-    those of the second mean: m is a constant to them, on which the result does not depend.
+    With r the mean of one part of n, say the first image, the mean of x - r is small, and so is its rounding: it is at
+    most sqrt(n - 1) standard deviations, for n - 1 parts of mean a and one of mean r have at least the variance
+    (n - 1) / n^2 (a - r)^2. The derivatives are those of the second mean: r is a constant to them, on which the result
+    does not depend.
     """
-    rough = lax.stop_gradient(_mean(x, axes, axis_name))
+    rough = lax.stop_gradient(_mean(lax.slice_in_dim(x, 0, 1, axis=axes[0]), axes, axis_name))
     x = x - rough
     rest = _mean(x, axes, axis_name)
     x = x - rest

@@ -57,18 +57,19 @@ def test_the_flops_of_a_network():
 
 def test_weights_move_to_flax_and_back():
     def build(toolkit):
-        return toolkit.chain(toolkit.conv(2, 4, 3, groups=2), toolkit.upsample(4, 3))
+        norms = toolkit.batch_norm(4), toolkit.layer_norm(4)
+        return toolkit.chain(toolkit.conv(2, 4, 3, groups=2), *norms, toolkit.upsample(4, 3))
 
     ours, flax = build(networks._Ours()), build(networks._Flax())
     kernels, given = networks.Kernels(flax), networks.flat(nnx.state(ours))
     moved = kernels.to_flax(given)
     nnx.update(flax, networks.filled(nnx.state(flax), moved, "float32"))
     x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 5, 4, 2)), jnp.float32)
-    np.testing.assert_allclose(ours(x), flax(x), atol=1e-6)
+    np.testing.assert_allclose(ours(x), flax(x), atol=1e-5)
     back = kernels.from_flax(moved)
-    assert back.keys() == given.keys()
-    for path, array in given.items():
-        np.testing.assert_array_equal(back[path], array)
+    assert given.keys() - back.keys() == {("layers", 1, "num_batches_tracked")}
+    for path, array in back.items():
+        np.testing.assert_array_equal(array, given[path])
 
 
 @pytest.mark.parametrize("train", [True, False])
