@@ -30,6 +30,7 @@ from jaxconv.nnx import (
     InstanceNorm2d,
     LayerNorm,
     MaxPool2d,
+    PReLU,
     RMSNorm,
 )
 
@@ -71,6 +72,7 @@ LAYERS = {
     "rms norm": (nn.RMSNorm(5, eps=1e-6), lambda r: nnx.RMSNorm(5, rngs=r), (2, 3, 5), None),
     "group norm": (nn.GroupNorm(2, 4), lambda r: nnx.GroupNorm(4, 2, epsilon=1e-5, rngs=r), (2, 4, 3, 3), MOVED),
     "prelu": (nn.PReLU(), lambda r: nnx.PReLU(), (2, 5), None),
+    "our prelu": (nn.PReLU(4), lambda r: PReLU(4), (2, 4, 3, 3), None),
     "our batch norm": (randomised(nn.BatchNorm2d(4)), lambda r: BatchNorm2d(4), (2, 4, 3, 3), None),
     "our instance norm": (
         randomised(nn.InstanceNorm2d(4, affine=True, track_running_stats=True)),
