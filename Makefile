@@ -39,8 +39,9 @@ $(VENV)/.examples: pyproject.toml $(NATIVE) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable ".[examples]"
 	@touch $@
 
-$(VENV)/.test: pyproject.toml $(NATIVE) | $(VENV)/bin/python
+$(VENV)/.test: pyproject.toml tests/no_deps.txt $(NATIVE) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	$(BIN)/python -m pip install --quiet --no-deps --requirement tests/no_deps.txt
 	@touch $@ $(VENV)/.examples
 
 $(VENV)/.benchmarks: pyproject.toml $(NATIVE) | $(VENV)/bin/python
