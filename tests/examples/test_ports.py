@@ -72,14 +72,75 @@ PORTS = {
             "divisor": 2,
         },
     ),
+    "efficientnet": Port(
+        "efficientnet",
+        "EfficientNet",
+        ((4, 3, 21, 18),),
+        {
+            "num_classes": 5,
+            "setting": ((1, 3, 1, 8, 6, 1), (3, 5, 2, 6, 8, 2)),
+            "last": 12,
+            "stochastic_depth": 0.0,
+            "dropout": 0.0,
+        },
+    ),
+    "convnext": Port(
+        "convnext",
+        "ConvNeXt",
+        ((3, 3, 33, 26),),
+        {"num_classes": 5, "setting": ((6, 1), (8, 2)), "layer_scale": 0.5, "stochastic_depth": 0.0},
+    ),
     "densenet": Port(
         "densenet",
         "DenseNet",
         ((4, 3, 36, 29),),
         {"num_classes": 5, "growth_rate": 3, "block_config": (2, 2), "num_init_features": 6, "bn_size": 2},
     ),
+    "deeplab": Port(
+        "deeplab",
+        "DeepLabV3",
+        ((5, 3, 41, 34),),
+        {
+            "num_classes": 3,
+            "width": 2,
+            "layers": (1, 1, 1, 1),
+            "rates": (1, 2),
+            "head": 6,
+            "dropout": 0.0,
+            "align_corners": True,
+        },
+    ),
     "cyclegan": Port(
         "cyclegan", "ResnetGenerator", ((2, 3, 20, 16),), {"input_nc": 3, "output_nc": 2, "ngf": 4, "n_blocks": 2}
+    ),
+    "esrgan": Port(
+        "esrgan",
+        "RRDBNet",
+        ((2, 3, 7, 9),),
+        {
+            "num_in_ch": 3,
+            "num_out_ch": 2,
+            "scale": 4,
+            "num_feat": 6,
+            "num_block": 1,
+            "num_grow_ch": 4,
+            "shuffle": False,
+        },
+    ),
+    "esrgan_shuffle": Port(
+        "esrgan",
+        "RRDBNet",
+        ((2, 3, 10, 14),),
+        {"num_in_ch": 3, "num_out_ch": 2, "scale": 2, "num_feat": 6, "num_block": 1, "num_grow_ch": 4, "shuffle": True},
+    ),
+    "unet_bilinear": Port(
+        "unet_bilinear", "UNet", ((3, 3, 19, 22),), {"n_channels": 3, "n_classes": 2, "width": 4, "depth": 2}
+    ),
+    "unet3d": Port(
+        "unet3d",
+        "UNet3D",
+        ((2, 2, 7, 9, 10),),
+        {"in_channels": 2, "out_channels": 3, "f_maps": (4, 8), "num_groups": 4},
     ),
     "hifigan": Port(
         "hifigan",
@@ -94,13 +155,14 @@ PORTS = {
             "dilations": ((1, 3), (1, 2)),
         },
     ),
+    "yolo": Port("yolo", "Neck", ((4, 4, 12, 16), (4, 6, 6, 8), (4, 8, 3, 4)), {"widths": (4, 6, 8), "n": 1}),
     "r2plus1d": Port(
         "r2plus1d", "VideoResNet", ((3, 3, 5, 20, 18),), {"num_classes": 5, "width": 4, "stem": 5, "layers": (1, 1)}
     ),
 }
 # Those whose course rounding hardly changes. A ReLU after batch norm over few pixels lets PyTorch's own ResNet come out
 # percents away from what it is in float64.
-IN_FLOAT32 = ("hifigan", "cyclegan", "vgg")
+IN_FLOAT32 = ("efficientnet", "convnext", "cyclegan", "vgg")
 
 
 def network(package: str, port: Port, **more: Any) -> Any:
