@@ -24,13 +24,13 @@ import jax.numpy as jnp
 from jax import lax
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
-from jax.sharding import ManualAxisType, NamedSharding, PartitionSpec
+from jax.interpreters import ad, batching
 
-from jaxconv._lowering import select, sharded
+from jaxconv._lowering import select
 from jaxconv._lowering.common import add_bias, sum_to_bias
-from jaxconv._lowering.family import PLATFORMS, Problem, make_problem
+from jaxconv._lowering.family import Problem, make_problem
 from jaxconv._lowering.family import names as array_names
+from jaxconv._primitives import bind, place, register
 from jaxconv._spec.convolution import ConvSpec
 from jaxconv._spec.shapes import Size
 
@@ -89,7 +89,7 @@ def _op(primitive: Primitive, arrays: tuple[jax.Array, ...], spec: ConvSpec, siz
     if family := select.without_primitive(algorithm):
         problem = _problem(primitive, *arrays[:2], **params)
         return getattr(family, problem.op)(problem, *arrays)
-    return _bind(primitive, *arrays, **params)
+    return bind(primitive, *arrays, **params)
 
 
 def _problem(primitive: Primitive, a, b, *, spec, size, dtype, precision, algorithm, **facts) -> Problem:
@@ -98,30 +98,14 @@ def _problem(primitive: Primitive, a, b, *, spec, size, dtype, precision, algori
     return make_problem(op, spec, a.shape, b.shape, size, dtype, bias=bias, precision=precision, **facts)
 
 
-def _bind(primitive: Primitive, *arrays: jax.Array, **params) -> Any:
-    """`primitive` of arrays, which may vary over different axes of a `shard_map`'s mesh.
-
-    As with JAX's own primitives, an array that does not vary over an axis is marked as if it did where another does.
-    The transpose of the mark is a sum over that axis: so the weight of divided images gets its whole gradient.
-    """
-    varying = [jax.typeof(a).mat.varying for a in arrays]
-    everywhere = frozenset().union(*varying)
-    marked = (lax.pcast(a, tuple(everywhere - own), to="varying") for a, own in zip(arrays, varying, strict=True))
-    return primitive.bind(*marked, **params)
-
-
 # ---------------------------------------------------------------------------------------------------------------
 # Shapes
 # ---------------------------------------------------------------------------------------------------------------
 
 
 def _abstract(a, b, *_, primitive: Primitive, **params):
-    place: dict[str, Any] = {}
-    if varying := a.mat.varying:  # and so do the others, after `_bind`
-        place["sharding"] = NamedSharding(a.sharding.mesh, PartitionSpec())
-        place["manual_axis_type"] = ManualAxisType(varying=varying)
     problem = _problem(primitive, a, b, **params)
-    results = [ShapedArray(problem.shape(array), params["dtype"], **place) for array in problem.results]
+    results = [ShapedArray(problem.shape(array), params["dtype"], **place(a)) for array in problem.results]
     return results if primitive.multiple_results else results[0]
 
 
@@ -147,7 +131,7 @@ def _transpose(primitive: Primitive, cotangent, other, linear, cotangent_first: 
     elif primitive in (weight_p, weight_bias_p):
         size = shape[2:]
     changed = {"size": size, "dtype": linear.aval.dtype}
-    return _bind(primitive, *(pair if cotangent_first else pair[::-1]), **{**params, **changed})
+    return bind(primitive, *(pair if cotangent_first else pair[::-1]), **{**params, **changed})
 
 
 # Primitive(a, b), then for a and for b: which primitive its transpose is, and whether the cotangent comes first in it.
@@ -233,8 +217,8 @@ def _weight_bias_transpose(cotangents, x, y, **params):
     both = jnp.promote_types(of_w.dtype, x.dtype)
     arguments = [x.astype(both), of_w.astype(both)]
     if type(of_b) is ad.Zero:
-        return [None, _bind(output_p, *arguments, **params)]
-    return [None, _bind(output_bias_p, *arguments, of_b.astype(both), **params)]
+        return [None, bind(output_p, *arguments, **params)]
+    return [None, bind(output_bias_p, *arguments, of_b.astype(both), **params)]
 
 
 ad.primitive_jvps[output_bias_p] = _output_bias_jvp
@@ -330,26 +314,5 @@ def _compute(*arrays, primitive: Primitive, facts: dict[str, Any], dtype, algori
     return jax.tree.map(lambda a: a.astype(dtype), list(result) if primitive.multiple_results else result)
 
 
-def _lower(ctx, *arrays, primitive: Primitive, platform: str, **params):
-    """The lowering rule of all of them."""
-    facts = {"platform": platform, "portable": ctx.module_context.lowering_parameters.for_export}
-    if platform == "cpu" and not facts["portable"]:
-        ctx, facts["devices"] = sharded.spread(ctx)
-    # No algorithm moves anything between devices, and the zeros that a loop starts from vary over no axis of a
-    # shard_map: so the arguments are seen as if they did not, either.
-    ctx = ctx.replace(avals_in=[aval.update(manual_axis_type=ManualAxisType()) for aval in ctx.avals_in])
-    compute = partial(_compute, primitive=primitive, facts=facts)
-    return mlir.lower_fun(compute, multiple_results=primitive.multiple_results)(ctx, *arrays, **params)
-
-
-def _run(*arrays, compiled, **params):
-    with jax.disable_jit(False):  # else there would be no end: without jit, this is what `bind` comes to
-        return compiled(*arrays, **params)
-
-
 for _p in _OPS:
-    _compiled = jax.jit(_p.bind, static_argnames=("spec", "size", "dtype", "precision", "algorithm"))
-    _p.def_impl(partial(_run, compiled=_compiled))
-    mlir.register_lowering(_p, partial(_lower, primitive=_p, platform="another platform"))
-    for _platform in PLATFORMS:
-        mlir.register_lowering(_p, partial(_lower, primitive=_p, platform=_platform), platform=_platform)
+    register(_p, partial(_compute, primitive=_p), ("spec", "size", "dtype", "precision", "algorithm"))

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 OPS = ("output", "input", "weight")
+REDUCTIONS = ("moments", "products")
 STORAGES = ("float32", "bfloat16", "float16")
 
 _FOLDER = Path(__file__).parent
@@ -160,7 +161,7 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
             f"the compiled library was made for version {made_with} of XLA's interface, and that of this jaxlib is "
             f"{here}; install jaxconv again"
         )
-    for op in OPS:
+    for op in (*OPS, *REDUCTIONS):
         handler = jax.ffi.pycapsule(getattr(library, f"jaxconv_{op}"))
         jax.ffi.register_ffi_target(target(op), handler, platform="cpu")
     return library, None

@@ -70,6 +70,23 @@ void fill_with_zeros(ffi::AnyBuffer buffer) {
   if (buffer.size_bytes() > 0) std::memset(buffer.untyped_data(), 0, buffer.size_bytes());
 }
 
+// The exception that is being handled, as the error of a call.
+ffi::Error current_error() try { throw; } catch (const OutOfMemory& error) {
+  return ffi::Error(ffi::ErrorCode::kResourceExhausted,
+                    "jaxconv: " + std::to_string(error.bytes) + " bytes of memory were not to be had");
+} catch (const std::bad_alloc&) {
+  return ffi::Error(ffi::ErrorCode::kResourceExhausted, "jaxconv: memory was not to be had");
+} catch (const std::exception& error) {
+  return ffi::Error::Internal(std::string("jaxconv: ") + error.what());
+}
+
+// The threads of a call.
+Helped helped(ffi::ThreadPool& pool) {
+  return Helped(
+      pool.num_threads(), [&pool](std::function<void()> f) { pool.Schedule(std::move(f)); },
+      hints.load(std::memory_order_relaxed));
+}
+
 // The arguments of an op are two arrays, and a bias after them where `output` has one; the results are an array, the
 // gradient of a bias where `weight` has one, and the scratch.
 template <Op op>
@@ -120,12 +137,11 @@ ffi::Error run(ffi::ThreadPool pool, ffi::RemainingArgs arguments, ffi::Remainin
                                        std::to_string(scratch_bytes(op, problem)) + " are needed");
   }
 
-  const bool hinted = hints.load(std::memory_order_relaxed);
-  if (hinted) {
+  if (hints.load(std::memory_order_relaxed)) {
     prefer_huge_pages(result.untyped_data(), static_cast<int64_t>(result.size_bytes()));
     prefer_huge_pages(scratch.untyped_data(), static_cast<int64_t>(scratch.size_bytes()));
   }
-  Helped threads(pool.num_threads(), [&pool](std::function<void()> f) { pool.Schedule(std::move(f)); }, hinted);
+  Helped threads = helped(pool);
   const void *from = a.untyped_data(), *other = b.untyped_data();
   void *to = result.untyped_data(), *space = reinterpret_cast<void*>(aligned);
   void* beside = has_bias ? bias.untyped_data() : nullptr;
@@ -135,13 +151,50 @@ ffi::Error run(ffi::ThreadPool pool, ffi::RemainingArgs arguments, ffi::Remainin
     case Op::weight: isa->kernels->weight(problem, from, other, to, beside, space, &threads); break;
   }
   return ffi::Error::Success();
-} catch (const OutOfMemory& error) {
-  return ffi::Error(ffi::ErrorCode::kResourceExhausted,
-                    "jaxconv: " + std::to_string(error.bytes) + " bytes of memory were not to be had");
-} catch (const std::bad_alloc&) {
-  return ffi::Error(ffi::ErrorCode::kResourceExhausted, "jaxconv: memory was not to be had");
-} catch (const std::exception& error) {
-  return ffi::Error::Internal(std::string("jaxconv: ") + error.what());
+} catch (...) {
+  return current_error();
+}
+
+// (x) -> (mean, rest, variance), or (x, m, g) -> (of_g, of_products): see norms.h. The array has four axes.
+template <bool of_products>
+ffi::Error reduce(ffi::ThreadPool pool, ffi::RemainingArgs arguments, ffi::RemainingRets results) try {
+  const Isa* isa = chosen.load(std::memory_order_acquire);
+  if (isa == nullptr) return ffi::Error::Internal("jaxconv: no instruction set was chosen");
+  if (arguments.size() != (of_products ? 3u : 1u) || results.size() != (of_products ? 2u : 3u)) {
+    return ffi::Error::InvalidArgument("jaxconv: " + std::to_string(arguments.size()) + " arguments and " +
+                                       std::to_string(results.size()) + " results of a reduction");
+  }
+  const ffi::AnyBuffer x = taken(arguments.get<ffi::AnyBuffer>(0));
+  const Numbers sizes = x.dimensions();
+  Reduction reduction;
+  if (sizes.size() != 4 || x.element_count() == 0 || !storage_of(x.element_type(), &reduction.storage)) {
+    return ffi::Error::InvalidArgument("jaxconv: a reduction takes four axes of float32, bfloat16 or float16");
+  }
+  for (int i = 0; i < 2; ++i) reduction.kept[i] = sizes[2 * i], reduction.reduced[i] = sizes[2 * i + 1];
+  const size_t sums = reduction.kept[0] * reduction.kept[1];
+  float* found[3] = {};
+  for (size_t i = 0; i < results.size(); ++i) {
+    ffi::AnyBuffer result = *taken(results.get<ffi::AnyBuffer>(i));
+    if (result.element_type() != ffi::DataType::F32 || result.element_count() != sums) {
+      return ffi::Error::InvalidArgument("jaxconv: a reduction gives float32, a number for each pair of kept indices");
+    }
+    found[i] = result.typed_data<float>();
+  }
+  Helped threads = helped(pool);
+  if constexpr (of_products) {
+    const ffi::AnyBuffer m = taken(arguments.get<ffi::AnyBuffer>(1)), g = taken(arguments.get<ffi::AnyBuffer>(2));
+    if (m.element_type() != ffi::DataType::F32 || m.element_count() != sums || g.element_type() != x.element_type() ||
+        g.element_count() != x.element_count()) {
+      return ffi::Error::InvalidArgument("jaxconv: m is of float32, a number for each sum, and g is like x");
+    }
+    isa->kernels->products(reduction, x.untyped_data(), m.typed_data<float>(), g.untyped_data(), found[0], found[1],
+                           &threads);
+  } else {
+    isa->kernels->moments(reduction, x.untyped_data(), found[0], found[1], found[2], &threads);
+  }
+  return ffi::Error::Success();
+} catch (...) {
+  return current_error();
 }
 
 }  // namespace
@@ -165,6 +218,14 @@ ffi::Error run(ffi::ThreadPool pool, ffi::RemainingArgs arguments, ffi::Remainin
 JAXCONV_HANDLER(jaxconv_output, jaxconv::Op::output);
 JAXCONV_HANDLER(jaxconv_input, jaxconv::Op::input);
 JAXCONV_HANDLER(jaxconv_weight, jaxconv::Op::weight);
+
+#define JAXCONV_REDUCTION(name, of_products)                         \
+  JAXCONV_EXPORT XLA_FFI_Error* name(XLA_FFI_CallFrame* call_frame); \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(name, jaxconv::reduce<of_products>,  \
+                                xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>().RemainingArgs().RemainingRets())
+
+JAXCONV_REDUCTION(jaxconv_moments, false);
+JAXCONV_REDUCTION(jaxconv_products, true);
 
 // How many bytes of scratch a call must bring, or -1 where it would be refused. `numbers` as in check.h's second parse.
 JAXCONV_EXPORT int64_t jaxconv_scratch_bytes(int64_t op, int64_t rank, const int64_t* numbers, int64_t count) {

@@ -8,6 +8,7 @@
 #include "forms/lanes.h"
 #include "forms/planar.h"
 #include "forms/winograd.h"
+#include "norms.h"
 
 namespace jaxconv::JAXCONV_ISA {
 namespace {
@@ -194,7 +195,32 @@ JAXCONV_DISPATCH(output)
 JAXCONV_DISPATCH(input)
 JAXCONV_DISPATCH(weight)
 
-constexpr Kernels kKernels = {dispatch_output, dispatch_input, dispatch_weight};
+// f(the arrays as arrays of the storage type)
+template <class F>
+void with_storage(Storage storage, const F& f) {
+  switch (storage) {
+    case Storage::float32: return f(static_cast<float*>(nullptr));
+    case Storage::bfloat16: return f(static_cast<BFloat16*>(nullptr));
+    case Storage::float16: return f(static_cast<_Float16*>(nullptr));
+  }
+}
+
+void dispatch_moments(const Reduction& r, const void* x, float* mean, float* rest, float* variance, Parallel* threads) {
+  with_storage(r.storage, [&](auto* type) {
+    moments(r, static_cast<decltype(type)>(const_cast<void*>(x)), mean, rest, variance, threads);
+  });
+}
+
+void dispatch_products(const Reduction& r, const void* x, const float* m, const void* g, float* of_g,
+                       float* of_products, Parallel* threads) {
+  with_storage(r.storage, [&](auto* type) {
+    using T = decltype(type);
+    products(r, static_cast<T>(const_cast<void*>(x)), m, static_cast<T>(const_cast<void*>(g)), of_g, of_products,
+             threads);
+  });
+}
+
+constexpr Kernels kKernels = {dispatch_output, dispatch_input, dispatch_weight, dispatch_moments, dispatch_products};
 
 }  // namespace
 }  // namespace jaxconv::JAXCONV_ISA

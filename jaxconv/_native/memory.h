@@ -47,6 +47,7 @@ struct Workspace {
   Buffer gradient;     // the gradient of the output that a piece reads
   Buffer transformed;  // Winograd's sums of the source
   Buffer products;     // and the products of these with sums of the weights
+  Buffer sums;         // of a norm's array, for each of its parts
 };
 
 inline Workspace& workspace() {

@@ -32,6 +32,12 @@ struct Problem {
   bool bias;  // is added to the output, or its gradient found beside the weight's
 };
 
+// A reduction of an array (kept[0], reduced[0], kept[1], reduced[1]) over two of its axes; no size is zero.
+struct Reduction {
+  int64_t kept[2], reduced[2];
+  Storage storage;
+};
+
 // Runs job(context, i) once for each i in [0, count), on the threads there are, and returns when all have ended.
 // Which thread runs which job, and in which order, is not known: a job writes to what is its own.
 struct Parallel {
@@ -47,6 +53,10 @@ struct Kernels {
   void (*output)(const Problem&, const void* x, const void* w, const void* b, void* y, void* scratch, Parallel*);
   void (*input)(const Problem&, const void* w, const void* y, void* x, void* scratch, Parallel*);
   void (*weight)(const Problem&, const void* x, const void* y, void* w, void* b, void* scratch, Parallel*);
+  // What norms.h says of them; the results have a number for each pair of kept indices.
+  void (*moments)(const Reduction&, const void* x, float* mean, float* rest, float* variance, Parallel*);
+  void (*products)(const Reduction&, const void* x, const float* m, const void* g, float* of_g, float* of_products,
+                   Parallel*);
 };
 
 // How many bytes of scratch an op needs: the same for every instruction set.

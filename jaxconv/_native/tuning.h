@@ -128,6 +128,20 @@ constexpr int64_t kStreamingBytes = 8 << 20;
 // more, whole rows are read and transposed in registers.
 constexpr int64_t kPlanarTransposed = 4;
 
+// -- norms -----------------------------------------------------------------------------------------------------------
+
+// Chains of additions, of a vector each, that do not wait for each other.
+constexpr int kNormVectors = 4;
+// Sums side by side that a job takes: a line of the cache or more of each row that it reads.
+constexpr int64_t kNormColumns = 64;
+// Numbers of a block, which is read twice: it must stay in the L1 cache. Blocks are joined in double precision.
+constexpr int64_t kNormBlock = 2048;
+// Positions side by side that are worth a sum along them, rather than one across rows.
+constexpr int64_t kNormRun = 16;
+// Numbers that a job reads at least, and how many jobs there should be.
+constexpr int64_t kNormJob = 8192;
+constexpr int64_t kNormJobs = 16;
+
 // -- how sums are rounded --------------------------------------------------------------------------------------------
 //
 // A sum is taken in parts of so many products, and the parts are added: rounding errors grow with the length of a part

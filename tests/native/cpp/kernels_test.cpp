@@ -265,6 +265,68 @@ bool right(const Problem& problem, Random& random, Pool& pool) {
   return true;
 }
 
+// -- norms.h ---------------------------------------------------------------------------------------------------------
+
+// A reduction of a random array with a mean that may be large, against sums in double precision.
+bool sums_are_right(Random& random, Pool& pool) {
+  Reduction r{};
+  for (int i = 0; i < 2; ++i) {
+    r.kept[i] = random.of<int64_t>({1, 1, 2, 3, 9, 17, 70});
+    r.reduced[i] = random.of<int64_t>({1, 1, 2, 5, 16, 37, 130, 700});
+  }
+  r.storage = random.of({Storage::float32, Storage::bfloat16, Storage::float16});
+  const int64_t n = r.reduced[0] * r.reduced[1], sums = r.kept[0] * r.kept[1];
+  if (n * sums > 200000) return true;
+  const int64_t bytes = r.storage == Storage::float32 ? 4 : 2;
+  const double mean = random.of({0.0, 3.0, 1000.0});
+  Bytes x(n * sums * bytes), g(n * sums * bytes), m(sums * 4), of_g(sums * 4), of_products(sums * 4),
+      found(3 * sums * 4);
+  for (int64_t i = 0; i < n * sums; ++i) {
+    naive::write(x.get(), i, mean + random.normal(), r.storage);
+    naive::write(g.get(), i, random.normal(), r.storage);
+  }
+  // For each pair of kept indices: the sum of f of each position's place.
+  auto sum = [&](int64_t k, auto f) {
+    double total = 0;
+    for (int64_t a = 0; a < r.reduced[0]; ++a) {
+      for (int64_t b = 0; b < r.reduced[1]; ++b) {
+        total += f(((k / r.kept[1] * r.reduced[0] + a) * r.kept[1] + k % r.kept[1]) * r.reduced[1] + b);
+      }
+    }
+    return total;
+  };
+  float *const means = static_cast<float*>(m.get()), *const results = static_cast<float*>(found.get());
+  float *const first = static_cast<float*>(of_g.get()), *const second = static_cast<float*>(of_products.get());
+  for (int i = 0; i < kIsaCount; ++i) {
+    if (!kIsas[i].supported()) continue;
+    std::memset(results, 0xff, 3 * sums * 4);
+    std::memset(first, 0xff, sums * 4), std::memset(second, 0xff, sums * 4);
+    Helped threads(random.in(1, kThreads), pool.schedule(), true);
+    kIsas[i].kernels->moments(r, x.get(), results, results + sums, results + 2 * sums, &threads);
+    std::memcpy(means, results, sums * 4);
+    kIsas[i].kernels->products(r, x.get(), means, g.get(), first, second, &threads);
+    for (int64_t k = 0; k < sums; ++k) {
+      const auto x_at = [&](int64_t j) { return naive::read(x.get(), j, r.storage); };
+      const auto g_at = [&](int64_t j) { return naive::read(g.get(), j, r.storage); };
+      const double right = sum(k, x_at) / n;
+      const double variance = sum(k, [&](int64_t j) { return (x_at(j) - right) * (x_at(j) - right); }) / n;
+      const double one = sum(k, g_at), other = sum(k, [&](int64_t j) { return g_at(j) * (x_at(j) - means[k]); });
+      const double scale = std::sqrt(static_cast<double>(n)) * 1e-5;
+      if (!(std::abs(double{results[k]} + results[sums + k] - right) <= 1e-6 * (1 + std::abs(right) * 1e-3)) ||
+          !(std::abs(results[2 * sums + k] - variance) <= 1e-5 * variance + 1e-12) ||
+          !(std::abs(first[k] - one) <= scale) || !(std::abs(second[k] - other) <= scale * 4)) {
+        std::printf("sums of (%lld, %lld, %lld, %lld) about %g on %s: %g %g %g %g, not %g %g %g %g\n",
+                    static_cast<long long>(r.kept[0]), static_cast<long long>(r.reduced[0]),
+                    static_cast<long long>(r.kept[1]), static_cast<long long>(r.reduced[1]), mean, kIsas[i].name,
+                    double{results[k]} + results[sums + k], results[2 * sums + k], first[k], second[k], right, variance,
+                    one, other);
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
 // -- parallel.h --------------------------------------------------------------------------------------------------
 
 // Keeps every thread of a pool from taking a task while it is there.
@@ -587,6 +649,7 @@ int main(int count, char** arguments) {
       Random random(options.seed + 1000 * which);
       for (int64_t i = 0; i < options.problems; ++i) {
         if (!right(random_problem(random, options.work), random, pool)) ++wrong;
+        if (!sums_are_right(random, pool)) ++wrong;
       }
     };
     std::vector<std::thread> callers;
@@ -597,8 +660,10 @@ int main(int count, char** arguments) {
   for (int i = 0; i < kIsaCount; ++i) {
     if (kIsas[i].supported()) isas += (isas.empty() ? "" : ", ") + std::string(kIsas[i].name);
   }
-  std::printf("%lld problems (%d threads, seed %lld), each for 3 ops on %s: %lld wrong; %d other checks failed\n",
-              static_cast<long long>(options.problems * kCallers), kCallers, static_cast<long long>(options.seed),
-              isas.c_str(), static_cast<long long>(wrong.load()), failures);
+  std::printf(
+      "%lld problems (%d threads, seed %lld), each for 3 ops, and as many sums on %s: %lld wrong; %d other checks "
+      "failed\n",
+      static_cast<long long>(options.problems * kCallers), kCallers, static_cast<long long>(options.seed), isas.c_str(),
+      static_cast<long long>(wrong.load()), failures);
   return wrong != 0 || failures != 0;
 }

@@ -1,0 +1,68 @@
+"""What all primitives of this library share: how they are bound, placed and made known to JAX's compiler."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import mlir
+from jax.sharding import ManualAxisType, NamedSharding, PartitionSpec
+
+from jaxconv._lowering import sharded
+from jaxconv._lowering.family import PLATFORMS
+
+
+def bind(primitive: Primitive, *arrays: jax.Array, **params: Any) -> Any:
+    """`primitive` of arrays, which may vary over different axes of a `shard_map`'s mesh.
+
+    As with JAX's own primitives, an array that does not vary over an axis is marked as if it did where another does.
+    The transpose of the mark is a sum over that axis: so the weight of divided images gets its whole gradient.
+    """
+    varying = [jax.typeof(a).mat.varying for a in arrays]
+    everywhere = frozenset().union(*varying)
+    marked = (lax.pcast(a, tuple(everywhere - own), to="varying") for a, own in zip(arrays, varying, strict=True))
+    return primitive.bind(*marked, **params)
+
+
+def place(a: Any) -> dict[str, Any]:
+    """What a result has of the type of an argument, beside shape and dtype: over which axes of a mesh it varies."""
+    if not (varying := a.mat.varying):  # and so do the others, after `bind`
+        return {}
+    sharding = NamedSharding(a.sharding.mesh, PartitionSpec())
+    return {"sharding": sharding, "manual_axis_type": ManualAxisType(varying=varying)}
+
+
+def register(primitive: Primitive, compute: Callable[..., Any], static: tuple[str, ...]) -> None:
+    """Has `primitive` compiled to what `compute` makes of its arrays, on every platform, and when called eagerly.
+
+    Args:
+        primitive: one whose abstract evaluation is defined.
+        compute: `compute(*arrays, facts=..., **params)`, where the facts are the platform, whether the program is to be
+            portable, and over how many devices it is spread.
+        static: the names of its parameters.
+    """
+    compiled = jax.jit(primitive.bind, static_argnames=static)
+    primitive.def_impl(partial(_run, compiled=compiled))
+    rule = partial(_lower, primitive=primitive, compute=compute)
+    mlir.register_lowering(primitive, partial(rule, platform="another platform"))
+    for platform in PLATFORMS:
+        mlir.register_lowering(primitive, partial(rule, platform=platform), platform=platform)
+
+
+def _run(*arrays, compiled, **params):
+    with jax.disable_jit(False):  # else there would be no end: without jit, this is what `bind` comes to
+        return compiled(*arrays, **params)
+
+
+def _lower(ctx, *arrays, primitive: Primitive, compute: Callable[..., Any], platform: str, **params):
+    """The lowering rule of all of them."""
+    facts = {"platform": platform, "portable": ctx.module_context.lowering_parameters.for_export}
+    if platform == "cpu" and not facts["portable"]:
+        ctx, facts["devices"] = sharded.spread(ctx)
+    # Nothing is moved between devices, and the zeros that a loop starts from vary over no axis of a shard_map: so the
+    # arguments are seen as if they did not, either.
+    ctx = ctx.replace(avals_in=[aval.update(manual_axis_type=ManualAxisType()) for aval in ctx.avals_in])
+    computed = partial(compute, facts=facts)
+    return mlir.lower_fun(computed, multiple_results=primitive.multiple_results)(ctx, *arrays, **params)
