@@ -1,8 +1,7 @@
 """The public normalisations: PyTorch's arguments and meaning on JAX arrays.
 
-All of them are computed in float32 or wider. A mean is taken of what is left of the values without the mean of a few of
-them, since a long sum of large numbers is rough. Mean and variance are then exact to the last digits, for values around
-a million too.
+All of them are computed in float32 or wider, from moments that are exact to the last digits where the mean is large
+beside the deviation, too: `_moments.py` has these and the algebra of the derivatives.
 """
 
 import math
@@ -16,6 +15,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Inexact, Num
 
+from jaxconv import _moments
 from jaxconv._arrays import as_array, wide
 from jaxconv._ops.meshes import divided
 from jaxconv._spec.arguments import boolean, number
@@ -29,6 +29,7 @@ from jaxconv._spec.normalization import (
     check_response_norm,
     parse_momentum,
 )
+from jaxconv._spec.shapes import Size
 
 __all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "local_response_norm", "rms_norm"]
 
@@ -103,9 +104,8 @@ def batch_norm(
     axis = channel_axis(data_format)
     devices = lax.psum(1, axis_name) if axis_name is not None and training else 1
     check_batch_norm(_of(x), _all(statistics), _all(parameters), training, eps, axis, devices)
-    axes = tuple(a for a in range(x.ndim) if a != axis % x.ndim)
     names = axis_name if isinstance(axis_name, str | None) else tuple(axis_name)
-    static = {"axes": axes, "kept": (), "training": training, "eps": eps, "axis_name": names}
+    static = {"axis": axis % x.ndim, "per_image": False, "training": training, "eps": eps, "axis_name": names}
     return _run_with_statistics(x, statistics, parameters, momentum, static)
 
 
@@ -156,8 +156,7 @@ def instance_norm(
     training, eps = boolean("use_input_stats", use_input_stats), number("eps", eps)
     axis = channel_axis(data_format)
     check_instance_norm(_of(x), _all(statistics), _all(parameters), training, axis)
-    axes = tuple(a for a in range(1, x.ndim) if a != axis % x.ndim)
-    static = {"axes": axes, "kept": (0,), "training": training, "eps": eps, "axis_name": None}
+    static = {"axis": axis % x.ndim, "per_image": True, "training": training, "eps": eps, "axis_name": None}
     return _run_with_statistics(x, statistics, parameters, momentum, static)
 
 
@@ -347,7 +346,7 @@ def _run_with_statistics(x, statistics, parameters, momentum, static) -> _Statis
 # ---------------------------------------------------------------------------------------------------------------
 
 
-@partial(jax.jit, static_argnames=("momentum", "axes", "kept", "training", "eps", "axis_name"), inline=True)
+@partial(jax.jit, static_argnames=("momentum", "axis", "per_image", "training", "eps", "axis_name"), inline=True)
 def _with_statistics(
     x: jax.Array,
     running_mean: jax.Array | None,
@@ -357,55 +356,65 @@ def _with_statistics(
     moving: jax.Array | None,
     *,
     momentum: float | None,
-    axes: tuple[int, ...],
-    kept: tuple[int, ...],
+    axis: int,
+    per_image: bool,
     training: bool,
     eps: float,
     axis_name: Any,
 ) -> _Statistics:
-    """Batch norm over `axes`, or instance norm, which keeps an axis of the batch apart."""
-    dtype, acc = x.dtype, wide(x.dtype)
-    x = x.astype(acc)
-    others = tuple(sorted((*axes, *kept)))  # all but the channels
+    """Batch norm of the channels along `axis`, or instance norm, whose statistics are those of each image."""
+    shape, acc = x.shape, wide(x.dtype)
+    x = x.reshape(_view(shape, axis, per_image))
     devices = lax.psum(1, axis_name) if axis_name is not None and training else 1
-    is_empty = any(isinstance(n, int) and n == 0 for n in (*x.shape, devices))
-    if training and is_empty:
-        var = jnp.ones((1,) * x.ndim, acc)  # nothing, and nothing to learn from it
+    if training and any(isinstance(n, int) and n == 0 for n in (*shape, devices)):
+        m, rest, var = _no_moments(x)  # nothing, and nothing to learn from it
     elif training:
-        mean, var, x = _moments(x, axes, axis_name)
+        m, rest, var = _moments_of_all(x, axis_name)
         if running_mean is not None and running_var is not None:
             share = jnp.asarray(momentum if moving is None else moving).astype(acc)
-            count = math.prod(x.shape[a] for a in axes) * devices
+            count = x.shape[1] * x.shape[3] * devices
             # A number may be too large for an integer of JAX; a symbolic size is one.
             count = jnp.asarray(float(count) if isinstance(count, int) else count).astype(acc)
-            unbiased = var * (count / (count - 1))
-            running_mean = _mixed(running_mean, mean, share, others, kept)
-            running_var = _mixed(running_var, unbiased, share, others, kept)
+            running_mean = _mixed(running_mean, m + rest, share)
+            running_var = _mixed(running_var, var * (count / (count - 1)), share)
     else:
         assert running_mean is not None
         assert running_var is not None
-        mean, var = (jnp.expand_dims(s.astype(acc), others) for s in (running_mean, running_var))
-        x = x - mean
-    # The few numbers are multiplied first, and the many once.
-    y = x * _times(lax.rsqrt(var + eps), weight, others)
-    return _plus(y, bias, others).astype(dtype), running_mean, running_var
+        mean, var = (jnp.broadcast_to(s.astype(acc), (x.shape[0], *s.shape)) for s in (running_mean, running_var))
+        m = lax.stop_gradient(mean)
+        rest = mean - m  # zero, with the derivatives of the mean
+    y = _scaled(x, m, rest, lax.rsqrt(var + eps), weight, bias, x.dtype)
+    return y.reshape(shape), running_mean, running_var
 
 
 @partial(jax.jit, static_argnames=("groups", "axis", "eps"), inline=True)
 def _group(x, weight, bias, *, groups: int, axis: int, eps: float) -> jax.Array:
-    shape, dtype = x.shape, x.dtype
-    x = x.astype(wide(dtype))
-    # The channels as (group, channel within it), the first of which is kept apart like the batch.
-    x = x.reshape(*shape[:axis], groups, shape[axis] // groups, *shape[axis + 1 :])
-    x = _normalised(x, tuple(a for a in range(1, x.ndim) if a != axis), eps)
-    others = tuple(a for a in range(len(shape)) if a != axis)
-    return _plus(_times(x.reshape(shape), weight, others), bias, others).astype(dtype)
+    shape = x.shape
+    x = x.reshape(_view(shape, axis, True))
+    images, places, channels, following = x.shape
+    # The channels of a group are side by side, and so are all its values at a place.
+    of_groups = x.reshape(images, places, groups, channels // groups * following)
+    moments = _no_moments(of_groups) if 0 in shape else _moments.moments(of_groups)
+    m, rest, var = (
+        jnp.broadcast_to(a[:, :, None], (images, groups, channels // groups)).reshape(images, channels) for a in moments
+    )
+    return _scaled(x, m, rest, lax.rsqrt(var + eps), weight, bias, x.dtype).reshape(shape)
 
 
 @partial(jax.jit, static_argnames=("axes", "eps"), inline=True)
 def _layer(x, weight, bias, *, axes: tuple[int, ...], eps: float) -> jax.Array:
-    y, others = _normalised(x.astype(wide(x.dtype)), axes, eps), tuple(range(x.ndim - len(axes)))
-    return _plus(_times(y, weight, others), bias, others).astype(x.dtype)
+    shape, acc = x.shape, wide(x.dtype)
+    first = x.ndim - len(axes)
+    rows, columns = math.prod(shape[:first]), math.prod(shape[first:])
+    plain = weight is None and bias is None
+    x = x.reshape(rows, 1, 1, columns)
+    m, rest, var = _no_moments(x) if 0 in shape else _moments.moments(x)
+    y = _scaled(x, m, rest, lax.rsqrt(var + eps), None, None, x.dtype if plain else acc)
+    if not plain:  # a number for each column, where the statistics have one for each row
+        one, none = jnp.ones((1, columns), acc), jnp.zeros((1, columns), acc)
+        parameters = (None if p is None else p.reshape(columns) for p in (weight, bias))
+        y = _scaled(y.reshape(1, rows, columns, 1), none, none, one, *parameters, x.dtype)
+    return y.reshape(shape)
 
 
 @partial(jax.jit, static_argnames=("axes", "eps"), inline=True)
@@ -436,45 +445,43 @@ def _response(x, *, size: int, axis: int, alpha: float, beta: float, k: float) -
     return (x / (k + alpha * (total / float(size))) ** beta).astype(dtype)
 
 
-def _mean(x: jax.Array, axes: tuple[int, ...], axis_name: Any = None) -> jax.Array:
-    mean = x.mean(axes, keepdims=True)
-    return mean if axis_name is None else lax.pmean(mean, axis_name)
+# ---------------------------------------------------------------------------------------------------------------
+# What they are made of: arrays (K0, A, K1, B), a number for each pair of kept indices
+# ---------------------------------------------------------------------------------------------------------------
 
 
-def _moments(x: jax.Array, axes: tuple[int, ...], axis_name: Any = None) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Mean, variance, and `x` without its mean.
-
-    With r the mean of one part of n, say the first image, the mean of x - r is small, and so is its rounding: it is at
-    most sqrt(n - 1) standard deviations, for n - 1 parts of mean a and one of mean r have at least the variance
-    (n - 1) / n^2 (a - r)^2. The derivatives are those of the second mean: r is a constant to them, on which the result
-    does not depend.
-    """
-    rough = lax.stop_gradient(_mean(lax.slice_in_dim(x, 0, 1, axis=axes[0]), axes, axis_name))
-    x = x - rough
-    rest = _mean(x, axes, axis_name)
-    x = x - rest
-    return rough + rest, _mean(x * x, axes, axis_name), x
+def _view(shape: tuple[Size, ...], axis: int, per_image: bool) -> tuple[Size, ...]:
+    """The shape as (images, places before, channels, places after); without `per_image` all images are places."""
+    before, after = math.prod(shape[1:axis]), math.prod(shape[axis + 1 :])
+    return (shape[0], before, shape[axis], after) if per_image else (1, shape[0] * before, shape[axis], after)
 
 
-def _normalised(x: jax.Array, axes: tuple[int, ...], eps: float) -> jax.Array:
-    if 0 in x.shape:
-        return x
-    _, var, x = _moments(x, axes)
-    return x * lax.rsqrt(var + eps)
+def _moments_of_all(x: jax.Array, axis_name: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """`moments` over the devices of an axis: the variance is that of each, and that of their means."""
+    m, rest, var = _moments.moments(x)
+    if axis_name is None:
+        return m, rest, var
+    all_m = lax.pmean(m, axis_name)
+    rest = (m - all_m) + rest
+    all_rest = lax.pmean(rest, axis_name)
+    return all_m, all_rest, lax.pmean(var + (rest - all_rest) ** 2, axis_name)
 
 
-def _times(x: jax.Array, weight: jax.Array | None, others: tuple[int, ...]) -> jax.Array:
-    """`x` times a weight, in the dtype of `x`; `others` are the axes that the weight does not have."""
-    return x if weight is None else x * jnp.expand_dims(weight.astype(x.dtype), others)
+def _no_moments(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Those of an array without values, which are read by nobody."""
+    none = jnp.zeros((x.shape[0], x.shape[2]), wide(x.dtype))
+    return none, none, jnp.ones_like(none)
 
 
-def _plus(x: jax.Array, bias: jax.Array | None, others: tuple[int, ...]) -> jax.Array:
-    return x if bias is None else x + jnp.expand_dims(bias.astype(x.dtype), others)
+def _scaled(x, m, rest, factor, weight: jax.Array | None, bias: jax.Array | None, dtype: Any) -> jax.Array:
+    """(x - m - rest) * factor * weight + bias, the latter two with a number for each index of K1."""
+    v = factor if weight is None else factor * weight.astype(factor.dtype)[None]
+    u = -v * rest if bias is None else bias.astype(factor.dtype)[None] - v * rest
+    return _moments.spread(u, v, x, m, dtype)
 
 
-def _mixed(running, batch, share, others: tuple[int, ...], kept: tuple[int, ...]) -> jax.Array:
-    """Running statistics with those of a batch mixed in, on average over the axes that are kept apart."""
-    batch = lax.stop_gradient(batch).mean(kept, keepdims=True) if kept else lax.stop_gradient(batch)
-    batch = lax.squeeze(batch, others)
+def _mixed(running: jax.Array, batch: jax.Array, share: jax.Array) -> jax.Array:
+    """Running statistics with those of a batch mixed in, on average over the images that have their own."""
+    batch = lax.stop_gradient(batch).mean(0)
     mixed = (1 - share) * running.astype(batch.dtype) + share * batch
     return lax.stop_gradient(mixed).astype(running.dtype)
