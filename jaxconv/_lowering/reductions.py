@@ -5,6 +5,8 @@ XLA's CPU compiler takes such sums on one thread, and reads the array once for e
 on all threads.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
@@ -22,7 +24,7 @@ def is_native(x: jax.Array, *, platform: str, portable: bool, devices: str = ONE
     return of_kernels and platform == "cpu" and not portable and devices == ONE and is_static(x.shape) and x.size > 0
 
 
-def moments(x: jax.Array, native: bool) -> tuple[jax.Array, jax.Array, jax.Array]:
+def moments(x: jax.Array, native: bool) -> Sequence[jax.Array]:
     """The mean m as the dtype has it, what it lacks, and the variance: n in its denominator."""
     acc = wide(x.dtype)
     if native:
@@ -37,7 +39,7 @@ def moments(x: jax.Array, native: bool) -> tuple[jax.Array, jax.Array, jax.Array
     return m[:, 0, :, 0], rest[:, 0, :, 0], (x * x).mean(REDUCED)
 
 
-def products(x: jax.Array, m: jax.Array, g: jax.Array, native: bool) -> tuple[jax.Array, jax.Array]:
+def products(x: jax.Array, m: jax.Array, g: jax.Array, native: bool) -> Sequence[jax.Array]:
     """The sum of g, and the sum of g * (x - m)."""
     acc = m.dtype
     if native:

@@ -412,8 +412,8 @@ def _layer(x, weight, bias, *, axes: tuple[int, ...], eps: float) -> jax.Array:
     y = _scaled(x, m, rest, lax.rsqrt(var + eps), None, None, x.dtype if plain else acc)
     if not plain:  # a number for each column, where the statistics have one for each row
         one, none = jnp.ones((1, columns), acc), jnp.zeros((1, columns), acc)
-        parameters = (None if p is None else p.reshape(columns) for p in (weight, bias))
-        y = _scaled(y.reshape(1, rows, columns, 1), none, none, one, *parameters, x.dtype)
+        weight, bias = (None if p is None else p.reshape(columns) for p in (weight, bias))
+        y = _scaled(y.reshape(1, rows, columns, 1), none, none, one, weight, bias, x.dtype)
     return y.reshape(shape)
 
 
