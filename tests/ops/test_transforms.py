@@ -293,6 +293,8 @@ def test_shapes_without_computing(name):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64"])
 def test_under_strict_promotion_of_dtypes_and_ranks(name, dtype):
     """Values and gradients, with float64 and without."""
+    if dtype == "complex64" and name.startswith("max_"):
+        pytest.skip("maxima are real numbers")
     f = SAMPLES[name].function
     for x64 in (False, True):
         with jax.enable_x64(x64), jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
