@@ -500,15 +500,16 @@ def interpolate(rng, rank):
     spoil = pick(rng, spoils) if one_in(rng, 3) else ""
     mode = pick(rng, _MODES[rank])
     by_factor = spoil == "scale_factor" or (spoil not in ("size", "both") and one_in(rng, 2))
+    antialias = mode == "lanczos" or (mode in ("bilinear", "bicubic") and bool(one_in(rng, 2)))
     x = Arr((int(rng.integers(1, 3)), int(rng.integers(1, 6)), *sizes(rng, rank)), pick(rng, (*FLOATS, "uint8")))
     arguments = {
         "input": x,
         "size": None if by_factor else ints(rng, rank, 1, 13),
-        "scale_factor": _factors(rng, rank) if by_factor else None,
+        "scale_factor": _factors(rng, rank, antialias or (rank != 2 and "nearest" in mode)) if by_factor else None,
         "mode": mode,
         "align_corners": pick(rng, (None, True, False)) if mode.endswith(("linear", "cubic")) else None,
         "recompute_scale_factor": pick(rng, (None, True, False)) if by_factor else None,
-        "antialias": mode == "lanczos" or (mode in ("bilinear", "bicubic") and bool(one_in(rng, 2))),
+        "antialias": antialias,
     }
     if arguments["antialias"] and not by_factor:  # of one column PyTorch's antialiased rows are all alike
         arguments["size"] = ints(rng, rank, 2, 13)
@@ -517,7 +518,7 @@ def interpolate(rng, rank):
     elif spoil == "size":
         arguments["size"] = odd_number(rng, rank)
     elif spoil == "scale_factor":
-        arguments["scale_factor"] = pick(rng, (0.01, -1.5, float("nan"), float("inf"), odd_number(rng, rank)))
+        arguments["scale_factor"] = pick(rng, (0.01, -1.5, odd_number(rng, rank), odd_number(rng, rank)))
     elif spoil == "mode":
         arguments["mode"] = pick(rng, ("linear", "bilinear", "trilinear", "bicubic", "cubic", "Nearest", None, 1))
     elif spoil == "both":
@@ -531,9 +532,15 @@ def interpolate(rng, rank):
     return c
 
 
-def _factors(rng, rank):
-    """One factor for all axes or one per axis, whole and half ones among them."""
-    factors = tuple(pick(rng, (2, 3, 0.5, round(float(rng.uniform(0.4, 2.5)), 3))) for _ in range(rank))
+def _factors(rng, rank, whole):
+    """One factor for all axes or one per axis, `whole` ones and 0.75 alone or others too.
+
+    By others PyTorch's gradient is not that of its value: of the nearest neighbour where there are not two axes, of an
+    antialiased image where an axis stays as long as it is.
+    """
+    factors = tuple(
+        pick(rng, (2, 3, 0.75) if whole else (2, 3, 0.5, round(float(rng.uniform(0.4, 2.5)), 3))) for _ in range(rank)
+    )
     return factors[0] if one_in(rng, 3) else factors
 
 
