@@ -4,7 +4,7 @@ The parameters belong to the shells, so these are functions of `layer`: any obje
 attributes of PyTorch's names, and `rank` and `transposed`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -125,13 +125,6 @@ def _checked(name: str, init: Any) -> Any:
         return made
 
     return make
-
-
-def hint(given: Iterable[str]) -> str:
-    """What to write in place of an argument of PyTorch's that the layers do not have, among those given by name."""
-    if "device" in given:
-        return "; leave out device: JAX puts the parameters on jax.default_device, or where jax.device_put puts them"
-    return ""
 
 
 def _check_parameters(layer: Convolution, weight: jax.Array, bias: jax.Array | None) -> None:

@@ -12,7 +12,13 @@ from jaxconv import functional
 from jaxconv._arrays import as_array, float_dtype, wide
 from jaxconv._layers.plain import Plain
 from jaxconv._spec.arguments import integer, number, one_of, truth
-from jaxconv._spec.normalization import check_groups, check_layer_input, check_num_features, parse_normalized_shape
+from jaxconv._spec.normalization import (
+    check_groups,
+    check_layer_input,
+    check_num_features,
+    parse_axis_name,
+    parse_normalized_shape,
+)
 from jaxconv._spec.shapes import DATA_FORMATS
 
 # The parameters and the statistics of a layer by their names; what it does not have is None.
@@ -141,6 +147,10 @@ class BatchNorm(_WithStatistics):
 
     _: KW_ONLY
     axis_name: Any = None
+
+    def parse(self) -> None:
+        super().parse()
+        parse_axis_name(self.axis_name)
 
     def normalise(self, x: jax.Array, variables: Variables, training: bool = True) -> tuple[jax.Array, Variables]:
         self._check_axes(x, "L" if self.rank == 1 else "")

@@ -1,5 +1,6 @@
-"""The base of the layers without parameters."""
+"""The base of the layers without parameters, and what all layers say of an argument that they do not have."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -33,3 +34,10 @@ class Plain:
     def _named(self, *names: str) -> str:
         other_format = getattr(self, "data_format", "channels_first") != "channels_first"
         return ", ".join(f"{name}={getattr(self, name)}" for name in (*names, *["data_format"] * other_format))
+
+
+def hint(given: Iterable[str]) -> str:
+    """What to write in place of an argument of PyTorch's that the layers do not have, among those given by name."""
+    if "device" in given:
+        return "; leave out device: JAX puts the parameters on jax.default_device, or where jax.device_put puts them"
+    return ""

@@ -27,6 +27,7 @@ from jaxconv._spec.normalization import (
     check_instance_norm,
     check_layer_norm,
     check_response_norm,
+    parse_axis_name,
     parse_momentum,
 )
 from jaxconv._spec.shapes import Size
@@ -102,9 +103,9 @@ def batch_norm(
     parameters = _arrays(weight=weight, bias=bias)
     training, eps = boolean("training", training), number("eps", eps)
     axis = channel_axis(data_format)
-    devices = lax.psum(1, axis_name) if axis_name is not None and training else 1
+    names = parse_axis_name(axis_name)
+    devices = lax.psum(1, names) if names is not None and training else 1
     check_batch_norm(_of(x), _all(statistics), _all(parameters), training, eps, axis, devices)
-    names = axis_name if isinstance(axis_name, str | None) else tuple(axis_name)
     static = {"axis": axis % x.ndim, "per_image": False, "training": training, "eps": eps, "axis_name": names}
     return _run_with_statistics(x, statistics, parameters, momentum, static)
 

@@ -100,7 +100,8 @@ def truth(name: str, value: object) -> bool:
 
 def number(name: str, value: Any) -> float:
     """`value` as a float; as in PyTorch a bool is a number here, and so is an array of one."""
-    is_real = isinstance(value, numbers.Real) or getattr(value, "shape", None) == ()
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    is_real = isinstance(value, numbers.Real) or (getattr(value, "shape", None) == () and kind in tuple("biufV"))
     try:
         if not is_real:
             raise TypeError

@@ -157,6 +157,14 @@ def check_response_norm(input: Array, size: object) -> int:
     return integer("size", size, 1)
 
 
+def parse_axis_name(axis_name: Any) -> str | tuple[str, ...] | None:
+    """The name of a mapped axis, or a tuple of several."""
+    names = axis_name if isinstance(axis_name, list | tuple) else () if axis_name is None else (axis_name,)
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"axis_name must be the name of a mapped axis or a tuple of names, got {show(axis_name)}")
+    return tuple(axis_name) if isinstance(axis_name, list) else axis_name
+
+
 def parse_momentum(momentum: Any) -> float | None:
     """`momentum` as a float; None where it is an array that may be known only when the program runs."""
     if hasattr(momentum, "dtype") and getattr(momentum, "shape", None) == ():

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxconv._layers import convolution as _layer
+from jaxconv._layers.plain import hint
 from jaxconv._spec.arguments import IntOrInts, truth
 from jaxconv._spec.padding import Padding
 
@@ -20,8 +21,8 @@ class _Convolution(nn.Module):
 
     def __new__(cls, *args: Any, **kwargs: Any):
         """Says what to do about an argument of PyTorch's; the fields are the dataclass' to check."""
-        if hint := _layer.hint(kwargs):
-            raise TypeError(f"{cls.__name__}: got an unexpected keyword argument 'device'{hint}")
+        if words := hint(kwargs):
+            raise TypeError(f"{cls.__name__}: got an unexpected keyword argument 'device'{words}")
         return super().__new__(cls)
 
     def __post_init__(self):

@@ -11,6 +11,7 @@ from flax import nnx
 from flax.nnx import reprlib
 
 from jaxconv._layers import convolution as _layer
+from jaxconv._layers.plain import hint
 from jaxconv._spec.arguments import IntOrInts, truth
 from jaxconv._spec.messages import show
 from jaxconv._spec.padding import Padding
@@ -28,7 +29,7 @@ def _sets_up(init: _Init) -> _Init:
             init(self, *args, **kwargs)  # Python's own error where an argument is missing or unknown
         except TypeError as error:
             words = str(error).replace(init.__qualname__, f"{type(self).__name__}.__init__")
-            raise TypeError(words + _layer.hint(kwargs)) from None
+            raise TypeError(words + hint(kwargs)) from None
         bound = signature.bind(self, *args, **kwargs)
         bound.apply_defaults()
         _, *arguments = bound.arguments.items()

@@ -12,6 +12,7 @@ from flax import nnx
 from flax.nnx import reprlib
 
 from jaxconv._layers import normalization as _layer
+from jaxconv._layers.plain import hint
 from jaxconv.nnx.plain import Plain
 
 
@@ -24,6 +25,12 @@ class _Norm(nnx.Module):
 
     _: KW_ONLY
     rngs: InitVar[nnx.Rngs | None] = None  # there so that all layers are made alike: nothing is drawn
+
+    def __new__(cls, *args: Any, **kwargs: Any):
+        """Says what to do about an argument of PyTorch's; the fields are the dataclass' to check."""
+        if words := hint(kwargs):
+            raise TypeError(f"{cls.__name__}: got an unexpected keyword argument 'device'{words}")
+        return super().__new__(cls)
 
     def __post_init__(self, rngs: nnx.Rngs | None) -> None:
         layer: Any = self
