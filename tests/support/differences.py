@@ -85,7 +85,7 @@ def _unpools_of_no_pool(call, theirs):
 
 def _one_for_all(call, theirs):
     given = dict(zip(("input", "norm_type", "kernel_size"), call.args, strict=False)) | dict(call.kwargs)
-    kernel = given["kernel_size"]
+    kernel = given.get("kernel_size")
     return call.name.startswith("lp_pool") and isinstance(kernel, tuple | list) and len(kernel) == 1
 
 
