@@ -100,6 +100,17 @@ def promoted(**arrays: Any) -> np.dtype:
         ) from None
 
 
+def mapped_size(name: str, axes: tuple[str, ...]) -> int:
+    """The product of the sizes of mapped axes, of `vmap` or `shard_map`, that an argument names."""
+    try:
+        return lax.psum(1, axes)
+    except NameError:
+        raise ValueError(
+            f"{name} is {axes}, and no axis of that name is mapped here; give jax.vmap, or what else calls this, the "
+            f"same axis_name, or leave {name} out"
+        ) from None
+
+
 def parse_precision(value: Any) -> Any:
     """`precision`, checked and hashable: None, or one or two of `lax.Precision`."""
     if value is None:

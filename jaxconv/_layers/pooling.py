@@ -33,6 +33,7 @@ class _Pool(Plain):
     padding: IntOrInts = 0
 
     def parse(self) -> None:
+        per_axis("kernel_size", self.kernel_size, self.rank, 1)  # it may be the stride, too, and is kept as one
         self._set("stride", self.kernel_size if self.stride is None else self.stride)
 
 

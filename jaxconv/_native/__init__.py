@@ -92,7 +92,9 @@ def _isas(library: ctypes.CDLL) -> dict[str, bool]:
 
 
 def _declare(library: ctypes.CDLL) -> None:
-    """Tells ctypes the types of the library's functions."""
+    """Tells ctypes the types of the library's functions. An AttributeError names one that the library lacks."""
+    for op in (*OPS, *REDUCTIONS):
+        getattr(library, target(op))
     library.jaxconv_scratch_bytes.restype = ctypes.c_int64
     call = (ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)  # op, rank, numbers and their count
     library.jaxconv_scratch_bytes.argtypes = call
@@ -162,7 +164,7 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
             f"{here}; install jaxconv again"
         )
     for op in (*OPS, *REDUCTIONS):
-        handler = jax.ffi.pycapsule(getattr(library, f"jaxconv_{op}"))
+        handler = jax.ffi.pycapsule(getattr(library, target(op)))
         jax.ffi.register_ffi_target(target(op), handler, platform="cpu")
     return library, None
 

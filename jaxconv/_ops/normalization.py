@@ -16,7 +16,7 @@ from jax import Array, lax
 from jaxtyping import Inexact, Num
 
 from jaxconv import _moments
-from jaxconv._arrays import as_array, wide
+from jaxconv._arrays import as_array, mapped_size, wide
 from jaxconv._ops.meshes import divided
 from jaxconv._spec.arguments import boolean, number
 from jaxconv._spec.normalization import Array as _Checked
@@ -103,8 +103,8 @@ def batch_norm(
     parameters = _arrays(weight=weight, bias=bias)
     training, eps = boolean("training", training), number("eps", eps)
     axis = channel_axis(data_format)
-    names = parse_axis_name(axis_name)
-    devices = lax.psum(1, names) if names is not None and training else 1
+    names = parse_axis_name(axis_name) if training else ()
+    devices = mapped_size("axis_name", names)
     check_batch_norm(_of(x), _all(statistics), _all(parameters), training, eps, axis, devices)
     static = {"axis": axis % x.ndim, "per_image": False, "training": training, "eps": eps, "axis_name": names}
     return _run_with_statistics(x, statistics, parameters, momentum, static)
@@ -157,7 +157,7 @@ def instance_norm(
     training, eps = boolean("use_input_stats", use_input_stats), number("eps", eps)
     axis = channel_axis(data_format)
     check_instance_norm(_of(x), _all(statistics), _all(parameters), training, axis)
-    static = {"axis": axis % x.ndim, "per_image": True, "training": training, "eps": eps, "axis_name": None}
+    static = {"axis": axis % x.ndim, "per_image": True, "training": training, "eps": eps, "axis_name": ()}
     return _run_with_statistics(x, statistics, parameters, momentum, static)
 
 
@@ -361,12 +361,12 @@ def _with_statistics(
     per_image: bool,
     training: bool,
     eps: float,
-    axis_name: Any,
+    axis_name: tuple[str, ...],
 ) -> _Statistics:
     """Batch norm of the channels along `axis`, or instance norm, whose statistics are those of each image."""
     shape, acc = x.shape, wide(x.dtype)
     x = x.reshape(_view(shape, axis, per_image))
-    devices = lax.psum(1, axis_name) if axis_name is not None and training else 1
+    devices = lax.psum(1, axis_name)
     if training and any(isinstance(n, int) and n == 0 for n in (*shape, devices)):
         m, rest, var = _no_moments(x)  # nothing, and nothing to learn from it
     elif training:
@@ -457,10 +457,10 @@ def _view(shape: tuple[Size, ...], axis: int, per_image: bool) -> tuple[Size, ..
     return (shape[0], before, shape[axis], after) if per_image else (1, shape[0] * before, shape[axis], after)
 
 
-def _moments_of_all(x: jax.Array, axis_name: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _moments_of_all(x: jax.Array, axis_name: tuple[str, ...]) -> tuple[jax.Array, jax.Array, jax.Array]:
     """`moments` over the devices of an axis: the variance is that of each, and that of their means."""
     m, rest, var = _moments.moments(x)
-    if axis_name is None:
+    if not axis_name:
         return m, rest, var
     all_m = lax.pmean(m, axis_name)
     rest = (m - all_m) + rest

@@ -108,7 +108,7 @@ def number(name: str, value: Any) -> float:
         return float(value)
     except OverflowError:
         raise ValueError(f"{name} must be a number that a float can hold, got {short(value)}") from None
-    except TypeError:  # JAX's own, of a number that is known only when the program runs, among them
+    except (TypeError, ValueError):  # JAX's own, of a number that is known only when the program runs, among them
         raise TypeError(f"{name} must be a real number, known when the call is made, got {show(value)}") from None
 
 

@@ -157,12 +157,12 @@ def check_response_norm(input: Array, size: object) -> int:
     return integer("size", size, 1)
 
 
-def parse_axis_name(axis_name: Any) -> str | tuple[str, ...] | None:
-    """The name of a mapped axis, or a tuple of several."""
-    names = axis_name if isinstance(axis_name, list | tuple) else () if axis_name is None else (axis_name,)
-    if not all(isinstance(name, str) for name in names):
-        raise TypeError(f"axis_name must be the name of a mapped axis or a tuple of names, got {show(axis_name)}")
-    return tuple(axis_name) if isinstance(axis_name, list) else axis_name
+def parse_axis_name(value: Any) -> tuple[str, ...]:
+    """`axis_name` as the names of mapped axes, none where it is None."""
+    names = () if value is None else (value,) if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"axis_name must be the name of a mapped axis, a tuple of several, or None, got {show(value)}")
+    return tuple(names)
 
 
 def parse_momentum(momentum: Any) -> float | None:

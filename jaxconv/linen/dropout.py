@@ -6,6 +6,7 @@ import jax
 from flax import linen as nn
 
 from jaxconv._layers import dropout as _layer
+from jaxconv._spec.arguments import truth
 from jaxconv.linen.plain import Plain
 
 
@@ -19,6 +20,7 @@ class _Random(Plain):
         """`x` with parts of it dropped, or as it is where `deterministic`, which is a field or given here."""
         layer: Any = self
         deterministic = nn.merge_param("deterministic", self.deterministic, deterministic)
+        deterministic = truth("deterministic", deterministic)
         key = self.make_rng("dropout") if layer.draws and not deterministic else None
         return layer.compute(x, key, deterministic)
 

@@ -12,6 +12,7 @@ from flax import linen as nn
 
 from jaxconv._layers import normalization as _layer
 from jaxconv._layers.plain import hint
+from jaxconv._spec.arguments import truth
 from jaxconv.linen.plain import Plain
 
 
@@ -70,6 +71,7 @@ class _WithStatistics(_Norm):
         evaluates = use_running_average
         if layer.track_running_stats:
             evaluates = nn.merge_param("use_running_average", layer.use_running_average, use_running_average)
+            evaluates = truth("use_running_average", evaluates)
         return self._apply(x, not evaluates)
 
 

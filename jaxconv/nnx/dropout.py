@@ -7,6 +7,7 @@ import jax
 from flax import nnx
 
 from jaxconv._layers import dropout as _layer
+from jaxconv._spec.arguments import truth
 from jaxconv._spec.dropout import check_seeds
 from jaxconv._spec.messages import show
 from jaxconv.nnx.plain import Plain
@@ -43,7 +44,7 @@ class _Random(Plain):
     ) -> jax.Array:
         """`x` with parts of it dropped, or as it is where `deterministic`, here or in the layer."""
         layer: Any = self
-        deterministic = _layer.chosen(deterministic, self.deterministic)
+        deterministic = truth("deterministic", _layer.chosen(deterministic, self.deterministic))
         key = None
         if layer.draws and not deterministic:
             seeds = _layer.chosen(rngs, layer.rngs)

@@ -13,6 +13,7 @@ from flax.nnx import reprlib
 
 from jaxconv._layers import normalization as _layer
 from jaxconv._layers.plain import hint
+from jaxconv._spec.arguments import truth
 from jaxconv.nnx.plain import Plain
 
 
@@ -45,7 +46,7 @@ class _Norm(nnx.Module):
         """The output for `x`; in training the running statistics are those with the ones of `x` mixed in."""
         layer: Any = self
         names = (*layer.parameters, *layer.statistics)
-        training = not getattr(self, "use_running_average", False)
+        training = not truth("use_running_average", getattr(self, "use_running_average", False))
         y, changed = layer.normalise(x, {name: getattr(self, name)[...] for name in names}, training)
         for name, value in changed.items():
             getattr(self, name)[...] = value

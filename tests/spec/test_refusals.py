@@ -1334,6 +1334,21 @@ REFUSALS = {
         TypeError,
         ["bias must be True or False, got 'reflect' of type str"],
     ),
+    "axis_name, no name": (
+        lambda: jaxconv.batch_norm(X2, training=True, axis_name=(1, 2)),
+        TypeError,
+        ["axis_name must be the name of a mapped axis", "got (1, 2) of type tuple"],
+    ),
+    "axis_name, unknown": (
+        lambda: jaxconv.batch_norm(X2, training=True, axis_name="batch"),
+        ValueError,
+        ["axis_name is ('batch',), and no axis of that name is mapped here", "same axis_name"],
+    ),
+    "eps, a text": (
+        lambda: jaxconv.batch_norm(X2, training=True, eps=np.str_("much")),
+        TypeError,
+        ["eps must be a real number", "got 'much' of type str_"],
+    ),
     "output_size of a pool, one None": (
         lambda: jaxconv.adaptive_avg_pool1d(POOLED[0], (None,)),
         TypeError,
