@@ -115,7 +115,7 @@ class _WithStatistics(Norm):
     param_dtype: Any = jnp.float32
 
     def parse(self) -> None:
-        integer("num_features", self.num_features, 0)
+        self._set("num_features", integer("num_features", self.num_features, 0))
         if self.momentum is not None:
             number("momentum", self.momentum)
         truth("bias", self.bias)
@@ -223,8 +223,9 @@ class GroupNorm(Norm):
     param_dtype: Any = jnp.float32
 
     def parse(self) -> None:
-        groups = integer("num_groups", self.num_groups, 1)
-        check_groups(groups, "num_channels", integer("num_channels", self.num_channels, 0))
+        self._set("num_groups", integer("num_groups", self.num_groups, 1))
+        self._set("num_channels", integer("num_channels", self.num_channels, 0))
+        check_groups(self.num_groups, "num_channels", self.num_channels)
         truth("bias", self.bias)
         self._check_options()
 

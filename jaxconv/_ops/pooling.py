@@ -665,10 +665,11 @@ def _avg(x: jax.Array, spec: PoolSpec, include_pad: bool, divisor: int | None) -
             count *= k  # every window is full
         else:
             # Window p covers [start, end) of the image and its padding, cut at the end of what is counted.
-            start = jnp.arange(x.shape[axis], dtype=jnp.int32) * s - p
-            end = jnp.minimum(start + k, n + p if include_pad else n)
-            start = start if include_pad else jnp.maximum(start, 0)
-            count = count * jnp.expand_dims(end - start, _others(x, axis))
+            numbers = np if is_static((n, x.shape[axis])) else jnp  # of 64 bits, where the sizes are known
+            start = numbers.arange(x.shape[axis]) * s - p
+            end = numbers.minimum(start + k, n + p if include_pad else n)
+            start = start if include_pad else numbers.maximum(start, 0)
+            count = count * jnp.expand_dims(jnp.asarray(end - start, x.dtype), _others(x, axis))
     count = jnp.asarray(count if divisor is None else divisor, x.dtype)
     # Integers are truncated towards zero, as in C.
     x = lax.div(x, jnp.broadcast_to(count, x.shape))

@@ -17,6 +17,8 @@ def is_static(*shapes: Sequence[Size] | None) -> bool:
 
 def is_symbolic(n: object) -> bool:
     """Whether `n` is a symbolic dimension: no int, but with the arithmetic of one."""
+    if isinstance(n, str):  # NumPy's have its operators
+        return False
     return hasattr(n, "__floordiv__") and not isinstance(n, numbers.Number) and not hasattr(n, "__index__")
 
 
