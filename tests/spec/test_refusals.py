@@ -946,11 +946,6 @@ REFUSALS = {
         TypeError,
         [": eps must be a real number, known when the call is made"],
     ),
-    "axis_name": (
-        lambda: jaxconv.batch_norm(X1, training=True, axis_name=("n", 3)),
-        TypeError,
-        ["axis_name must be the name of a mapped axis or a tuple of names", "('n', 3) of type tuple"],
-    ),
     "momentum, None": (
         lambda: jaxconv.batch_norm(X1, NORM4, NORM4, training=True, momentum=None),
         TypeError,
