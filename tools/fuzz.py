@@ -43,7 +43,7 @@ def main() -> None:
 def _watch(options: argparse.Namespace, first: int, end: int, counts: Counter[str]) -> int:
     """Has a process make the calls from `first` on; the number of the first call that it did not come to."""
     command = [sys.executable, __file__, options.kind, "--worker", f"--first={first}", f"--calls={end - first}"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     lines: queue.Queue[str | None] = queue.Queue()
 
@@ -63,6 +63,8 @@ def _watch(options: argparse.Namespace, first: int, end: int, counts: Counter[st
             outcome = f"takes longer than {limit} s"
         else:
             outcome = "" if line else f"ends the process with {process.wait()}"
+        if line is None and not text:
+            sys.exit("no call was made")
         if line is None:
             if number < end:
                 counts[outcome] += 1
@@ -94,6 +96,20 @@ def _work(options: argparse.Namespace) -> None:
             call = spoiled.draw(number)
             print("call", call.text, flush=True)
             print("outcome", spoiled.outcome(call).replace("\n", " "), flush=True)
+        return
+    import jax
+    import transformed
+
+    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_disable_most_optimizations", True)  # what is computed, not how fast
+    for number in calls:
+        case = transformed.draw(number)
+        print("call", f"{number}: {case}".replace("\n", " "), flush=True)
+        try:
+            outcome = transformed.problem(case) or "agrees"
+        except Exception as error:
+            outcome = f"{type(error).__name__}: {error}"
+        print("outcome", outcome.replace("\n", " "), flush=True)
 
 
 if __name__ == "__main__":

@@ -92,9 +92,7 @@ def _isas(library: ctypes.CDLL) -> dict[str, bool]:
 
 
 def _declare(library: ctypes.CDLL) -> None:
-    """Tells ctypes the types of the library's functions. An AttributeError names one that the library lacks."""
-    for op in (*OPS, *REDUCTIONS):
-        getattr(library, target(op))
+    """Tells ctypes the types of the library's functions."""
     library.jaxconv_scratch_bytes.restype = ctypes.c_int64
     call = (ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)  # op, rank, numbers and their count
     library.jaxconv_scratch_bytes.argtypes = call
@@ -141,6 +139,7 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
         return None, f"the compiled library cannot be loaded: {error}"
     try:
         _declare(library)
+        handlers = {target(op): getattr(library, target(op)) for op in (*OPS, *REDUCTIONS)}
     except AttributeError as error:
         return None, f"the compiled library is not of this version of the package, install it again: {error}"
 
@@ -163,9 +162,8 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
             f"the compiled library was made for version {made_with} of XLA's interface, and that of this jaxlib is "
             f"{here}; install jaxconv again"
         )
-    for op in (*OPS, *REDUCTIONS):
-        handler = jax.ffi.pycapsule(getattr(library, target(op)))
-        jax.ffi.register_ffi_target(target(op), handler, platform="cpu")
+    for name, handler in handlers.items():
+        jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(handler), platform="cpu")
     return library, None
 
 

@@ -46,7 +46,7 @@ def test_what_a_workflow_runs_exists(path):
     jobs = yaml.safe_load(path.read_text())["jobs"].values()
     commands = "\n".join(step["run"] for job in jobs for step in job["steps"] if "run" in step)
     assert set(re.findall(r"\bmake (\w+)", commands)) <= targets()
-    for file in re.findall(r"\b(?:tests|tools)/[\w/]+(?:\.py)?", commands):
+    for file in re.findall(r"\b(?:tests|tools)/[\w/]+(?:\.(?:py|txt))?", commands):
         assert (ROOT / file).exists(), file
     extras = {extra for listed in re.findall(r'"\.\[([\w,]+)\]"', commands) for extra in listed.split(",")}
     assert extras <= PROJECT["optional-dependencies"].keys()

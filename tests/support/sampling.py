@@ -712,3 +712,33 @@ def local_response_norm(rng):
         "k": pick(rng, (1.0, 2, 0.5)),
     }
     return _spoilt_norm(rng, "local_response_norm", arguments, ("size", "alpha", "beta", "k"), 2)
+
+
+# (how they are drawn, the spatial rank, how many)
+FAMILIES = (
+    *((draw, rank, 125) for draw in (conv, conv_transpose) for rank in (1, 2, 3)),
+    *((draw, rank, 75) for draw in (conv_input, conv_weight) for rank in (1, 2, 3)),
+    (unfold, None, 100),
+    (fold, None, 100),
+    (pad, None, 200),
+    (adaptive_max_pool, None, 50),
+    (lp_pool, None, 50),
+    (max_unpool, None, 50),
+    (prelu, None, 50),
+    *(
+        (draw, None, 25)
+        for draw in (
+            batch_norm,
+            instance_norm,
+            group_norm,
+            layer_norm,
+            rms_norm,
+            local_response_norm,
+        )
+    ),
+    *((draw, rank, 50) for draw in (max_pool, avg_pool, adaptive_avg_pool) for rank in (1, 2, 3)),
+    *((interpolate, rank, number) for rank, number in ((1, 50), (2, 125), (3, 50))),
+    *((grid_sample, rank, 25) for rank in (2, 3)),
+    (affine_grid, None, 25),
+    (shuffle, None, 75),
+)

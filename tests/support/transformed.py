@@ -1,16 +1,18 @@
 """A call under a transformation of JAX, and the same numbers from PyTorch.
 
-What is compared is one of: the value without `jit`; the value from an exported program; `vmap` over some of the
-arrays, against one call of PyTorch for each element; a directional derivative, against PyTorch's; the gradient of a
-gradient, against PyTorch's double backward.
+What is compared is one of: value and gradients, as `side_by_side` does; the value without `jit`; the value from an
+exported program; `vmap` over some of the arrays, against one call of PyTorch for each element; a directional
+derivative, against PyTorch's; the gradient of a gradient, against PyTorch's double backward.
 """
 
 import warnings
 from typing import NamedTuple
 
+import differences
 import jax
 import jax.numpy as jnp
 import numpy as np
+import sampling
 import torch
 import torch_side
 from jax import export
@@ -19,7 +21,7 @@ from side_by_side import (
     TOLERANCES,
     Call,
     arrays_of,
-    differentiable,
+    compare,
     disagreement,
     numbers,
     our_function,
@@ -27,8 +29,6 @@ from side_by_side import (
     rng_of,
     torch_function,
 )
-
-KINDS = ("eager", "export", "vmap", "forward", "second")
 
 
 class Case(NamedTuple):
@@ -42,12 +42,18 @@ class Case(NamedTuple):
         return f"{self.call} under {self.kind}"
 
 
-def _is_plain(outcome) -> bool:
-    return hasattr(outcome, "shape")
+def draw(number: int) -> Case:
+    """The call of this number, of any function, and how it is transformed."""
+    rng = np.random.default_rng([1, number])
+    family, rank, _ = sampling.pick(rng, sampling.FAMILIES)
+    call = family(rng) if rank is None else family(rng, rank)
+    return Case(call, sampling.pick(rng, ("plain", *KINDS)), number)
 
 
 def problem(case: Case) -> str | None:
-    """How the two sides differ, in words. None where they agree, or where one of them refuses the call."""
+    """How the two sides differ, in words. None where they agree, or where both of them refuse the call."""
+    if case.kind == "plain":
+        return "; ".join(compare([case.call], differences.covered)) or None
     arrays = arrays_of(case.call)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -57,11 +63,13 @@ def problem(case: Case) -> str | None:
             shape = our_refusal(case.call, arrays)[1]
         except REFUSALS:
             return None
-        smooth = differentiable(arrays) and all(str(a.dtype) in ("float32", "float64") for a in arrays)
-        if shape is None or not _is_plain(shape) or not arrays:
+        if not hasattr(shape, "shape") or not arrays:  # several results, which are compared without a transformation
             return None
-        kind = case.kind if smooth or case.kind in ("eager", "export", "vmap") else "eager"
-        ours, theirs = globals()[f"_{kind}"](case, arrays)
+        # Of 16 bits PyTorch rounds in between, and of complex numbers its derivatives are conjugated.
+        smooth = all(str(a.dtype) in ("float32", "float64") for a in arrays)
+        smooth = smooth and torch_side.differentiates(torch_function(case.call), arrays) == (True,)
+        kind = case.kind if smooth or case.kind not in ("forward", "second") else "eager"
+        ours, theirs = KINDS[kind](case, arrays)
     for i, (our, their) in enumerate(zip(ours, theirs, strict=True)):
         tolerance = TOLERANCES.get(str(their.dtype), (0, 0))[1]
         if text := disagreement(f"output {i}", np.asarray(our), their, tolerance):
@@ -85,7 +93,11 @@ def _vmap(case, arrays):
     rng = rng_of(case)
     mapped = [bool(rng.integers(2)) for _ in arrays]
     mapped[int(rng.integers(len(arrays)))] = True
-    several = [[a, numbers(rng, a.shape, str(a.dtype))] if m else a for a, m in zip(arrays, mapped, strict=True)]
+
+    def other(a):  # integers may be places, of which not all are right
+        return numbers(rng, a.shape, str(a.dtype)) if torch_side.is_inexact(a.dtype) else a
+
+    several = [[a, other(a)] if m else a for a, m in zip(arrays, mapped, strict=True)]
     axes = [0 if m else None for m in mapped]
     stacked = [np.stack(a) if m else a for a, m in zip(several, mapped, strict=True)]
     value = jax.jit(jax.vmap(our_function(case.call), axes))(*stacked)
@@ -125,3 +137,6 @@ def _second(case, arrays):
 
     ours, by_cotangent = jax.jit(jax.grad(product, (0, 1)))(arrays, cotangent)
     return [*ours, by_cotangent], [torch_side.to_numpy(g) for g in theirs]
+
+
+KINDS = {"eager": _eager, "export": _export, "vmap": _vmap, "forward": _forward, "second": _second}
