@@ -66,9 +66,9 @@ names that XLA gives them.
 
 {profile}
 
-## Pools, and the bias
+## Pools, norms, and the bias
 
-Output and all gradients of one layer. `flax` pools with `lax.reduce_window`.
+Output and all gradients of one layer; of a norm in training. `flax` pools with `lax.reduce_window`.
 
 {around}
 

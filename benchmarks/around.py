@@ -1,9 +1,9 @@
-"""What stands around a convolution: its bias, the pool after it, and what a call costs that is not compiled.
+"""What stands around a convolution: its bias, the norm and the pool after it, and the cost of calls not compiled.
 
     python -m benchmarks.around [--only TEXT ...] [--json FILE]
 
-Pools and layers with a bias are timed in a compiled step of output and gradients, as in `benchmarks.layers`. An eager
-call is one that Python makes by itself, outside any `jax.jit`.
+Pools, norms and layers with a bias are timed in a compiled step of output and gradients, as in `benchmarks.layers`. An
+eager call is one that Python makes by itself, outside any `jax.jit`.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,6 +28,16 @@ POOLS = {
     "max-pool 3x3 stride 2, 64, 112x112": ((8, 112, 112, 64), 3, 2, 1),
     "max-pool 3x3 stride 1, 32, 28x28": ((16, 28, 28, 32), 3, 1, 1),
 }
+# Images, and what of them is normalised.
+NORMS = {
+    "batch norm, 64, 56x56": ((8, 56, 56, 64), "batch"),
+    "batch norm, 256, 14x14": ((8, 14, 14, 256), "batch"),
+    "batch norm, 32, 112x112": ((16, 112, 112, 32), "batch"),
+    "batch norm, 960, 7x7": ((32, 7, 7, 960), "batch"),
+    "group norm, 32 groups of 4, 28x28": ((16, 28, 28, 128), "group"),
+    "layer norm, 384, 14x14": ((16, 14, 14, 384), "layer"),
+}
+GROUPS = 32
 # Images, output channels, kernel, groups.
 LAYERS = {
     "3x3, 16-32, 28x28": ((64, 28, 28, 16), 32, 3, 1),
@@ -69,6 +79,58 @@ def pool_sides(shape: Sequence[int], window: int, stride: int, padding: int) -> 
             return measure.finish_torch((y, *torch.autograd.grad(y, tx, ty)))
 
         made["torch"] = Side(run, lambda results: [torch_read(a) for a in results])
+    return made
+
+
+def norm_sides(shape: Sequence[int], kind: str) -> dict[str, Side]:
+    """Images with their mean and variance taken out, in training: the output, and all gradients."""
+    channels = shape[-1]
+    x, dy, weights = random(*shape) + 2, random(*shape), [random(channels), random(1, channels)[0]]
+
+    def with_ours(x, weights):
+        if kind == "batch":
+            return jaxconv.batch_norm(x, None, None, *weights, training=True, data_format="channels_last")[0]
+        if kind == "group":
+            return jaxconv.group_norm(x, GROUPS, *weights, data_format="channels_last")
+        return jaxconv.layer_norm(x, channels, *weights)
+
+    options = {"epsilon": 1e-5, "rngs": nnx.Rngs(0)}
+    layer = {
+        "batch": lambda: nnx.BatchNorm(channels, **options),
+        "group": lambda: nnx.GroupNorm(channels, GROUPS, **options),
+        "layer": lambda: nnx.LayerNorm(channels, **options),
+    }[kind]()
+    graph, _, rest = nnx.split(layer, nnx.Param, ...)
+
+    def with_flax(x, weights):
+        state = nnx.State({name: nnx.Param(a) for name, a in zip(("scale", "bias"), weights, strict=True)})
+        return nnx.merge(graph, state, rest)(x)
+
+    made = {
+        name: measure.compiled(partial(step, function), x, weights, dy, read=jax.tree.leaves)
+        for name, function in (("jaxconv", with_ours), ("flax", with_flax))
+    }
+    if torch is not None:
+        measure.set_up_torch()
+        tx, ty = torch_images(x).requires_grad_(), torch_images(dy)
+        given = [torch.from_numpy(np.array(a)).to(measure.torch_device()).requires_grad_() for a in weights]
+
+        def normalised():
+            if kind == "batch":
+                return torch.nn.functional.batch_norm(tx, None, None, *given, training=True)
+            if kind == "group":
+                return torch.nn.functional.group_norm(tx, GROUPS, *given)
+            return torch.nn.functional.layer_norm(tx.permute(0, 2, 3, 1), (channels,), *given).permute(0, 3, 1, 2)
+
+        def run():
+            y = normalised()
+            return measure.finish_torch((y, *torch.autograd.grad(y, (tx, *given), ty)))
+
+        def read(results):
+            y, dx, *gradients = results
+            return [torch_read(y), torch_read(dx), *(a.cpu().numpy() for a in gradients)]
+
+        made["torch"] = Side(run, read)
     return made
 
 
@@ -171,6 +233,7 @@ def eager_sides(name: str) -> dict[str, Side]:
 def rows() -> dict[str, Callable[[], dict]]:
     """What measures each pool, layer and eager call."""
     makers = {name: partial(pool_sides, *numbers) for name, numbers in POOLS.items()}
+    makers |= {name: partial(norm_sides, *numbers) for name, numbers in NORMS.items()}
     for name, numbers in LAYERS.items():
         for bias in (True, False):
             makers[f"{name}, {'with' if bias else 'without'} bias"] = partial(layer_sides, *numbers, bias)
