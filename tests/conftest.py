@@ -4,7 +4,8 @@ import atexit
 import gc
 import os
 import tempfile
-from collections import defaultdict
+import zlib
+from collections import Counter, defaultdict
 from importlib.metadata import version
 
 # Before JAX is imported, by whatever test file comes first.
@@ -38,11 +39,25 @@ hypothesis.settings.load_profile("suite")
 
 # How many cases of a test `make quick` runs.
 OF_EACH_TEST = 3
+# About how many cases `make test` runs of each test in these files, whose cases are programs to compile: it sets
+# JAXCONV_OF_EACH. With JAXCONV_ALL, and where pytest is called by hand, all are run.
+OF_MANY_CASES = {
+    "test_every_layer.py", "test_meshes.py", "test_torch_grid.py", "test_torch_samples.py", "test_transforms.py",
+}  # fmt: skip
 
 
 @pytest.hookimpl(tryfirst=True)  # before those that are not wanted are left out
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """Marks as slow what tests the examples, and of a test of many cases all but a few, which are spread over them."""
+    most = int(os.environ.get("JAXCONV_OF_EACH") or 0)
+    if most and "JAXCONV_ALL" not in os.environ:
+        numbers = Counter((item.path, item.originalname) for item in items if item.path.name in OF_MANY_CASES)
+
+        def is_left_out(item):  # by its name, so that no argument of the cases is met by the steps
+            return zlib.crc32(item.nodeid.encode()) % max(numbers[item.path, item.originalname] // most, 1)
+
+        config.hook.pytest_deselected(items=[item for item in items if is_left_out(item)])
+        items[:] = [item for item in items if not is_left_out(item)]
     tests = defaultdict(list)
     for item in items:
         tests[item.path, item.originalname].append(item)
