@@ -42,7 +42,8 @@ OF_EACH_TEST = 3
 # About how many cases `make test` runs of each test in these files, whose cases are programs to compile: it sets
 # JAXCONV_OF_EACH. With JAXCONV_ALL, and where pytest is called by hand, all are run.
 OF_MANY_CASES = {
-    "test_every_layer.py", "test_meshes.py", "test_torch_grid.py", "test_torch_samples.py", "test_transforms.py",
+    "test_every_layer.py", "test_meshes.py", "test_pooling.py", "test_torch_grid.py", "test_torch_samples.py",
+    "test_transforms.py",
 }  # fmt: skip
 
 
