@@ -28,8 +28,8 @@ from jax.interpreters import ad, batching
 
 from jaxconv._arrays import wide
 from jaxconv._lowering import reductions
+from jaxconv._lowering.primitives import bind, no_tangent, place, register
 from jaxconv._lowering.reductions import spread_out
-from jaxconv._primitives import bind, place, register
 
 moments_p = Primitive("norm_moments")
 moments_p.multiple_results = True
@@ -72,25 +72,20 @@ spread_p.def_abstract_eval(lambda u, v, x, m, *, dtype: ShapedArray(x.shape, dty
 # ---------------------------------------------------------------------------------------------------------------
 
 
-def _zero(a: Any) -> ad.Zero:
-    """The tangent of an array that does not move."""
-    return ad.Zero(jax.typeof(a).to_tangent_aval())
-
-
 def _total(tangents: Sequence[Any], like: Any) -> Any:
     """The sum of those tangents that are there."""
     there = [t for t in tangents if type(t) is not ad.Zero]
-    return sum(there[1:], there[0]) if there else _zero(like)
+    return sum(there[1:], there[0]) if there else no_tangent(like)
 
 
 def _moments_jvp(primals, tangents):
     (x,), (dx,) = primals, tangents
     m, rest, var = moments(x)
     if type(dx) is ad.Zero:
-        return [m, rest, var], [_zero(a) for a in (m, rest, var)]
+        return [m, rest, var], [no_tangent(a) for a in (m, rest, var)]
     n = x.shape[1] * x.shape[3]
     s0, s1 = products(x, m, dx)
-    return [m, rest, var], [_zero(m), s0 / n, 2 * (s1 - rest * s0) / n]
+    return [m, rest, var], [no_tangent(m), s0 / n, 2 * (s1 - rest * s0) / n]
 
 
 def _products_jvp(primals, tangents):

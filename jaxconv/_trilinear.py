@@ -30,7 +30,7 @@ from jaxconv._lowering import select
 from jaxconv._lowering.common import add_bias, sum_to_bias
 from jaxconv._lowering.family import Problem, make_problem
 from jaxconv._lowering.family import names as array_names
-from jaxconv._primitives import bind, place, register
+from jaxconv._lowering.primitives import bind, no_tangent, place, register
 from jaxconv._spec.convolution import ConvSpec
 from jaxconv._spec.shapes import Size
 
@@ -156,11 +156,6 @@ for _p, ((_of_a, _a_first), (_of_b, _b_first)) in _TRANSPOSES.items():
 # which has the first as its own in y. In x the two are linear but for a constant, so their derivative in x has no bias.
 
 
-def _zero(a) -> ad.Zero:
-    """The tangent of an array that does not move."""
-    return ad.Zero(jax.typeof(a).to_tangent_aval())
-
-
 def _output_bias_jvp(primals, tangents, **params):
     """conv(x, w) + b moves by conv(x, dw) + db, and by conv(dx, w)."""
     (x, w, b), (dx, dw, db) = primals, tangents
@@ -174,7 +169,7 @@ def _output_bias_jvp(primals, tangents, **params):
         parts.append(output_p.bind(x, dw, **params))
     elif type(db) is not ad.Zero:
         parts.append(_spread(db, jax.typeof(y), params["spec"]))
-    return y, sum(parts[1:], parts[0]) if parts else _zero(y)
+    return y, sum(parts[1:], parts[0]) if parts else no_tangent(y)
 
 
 def _spread(b, y, spec: ConvSpec) -> jax.Array:
@@ -199,7 +194,7 @@ def _weight_bias_jvp(primals, tangents, **params):
     """(weight(x, y), the sums of y) moves by the same of (x, dy), and by (weight(dx, y), 0)."""
     (x, y), (dx, dy) = primals, tangents
     results = weight_bias_p.bind(x, y, **params)
-    moves = [_zero(a) for a in results]
+    moves = [no_tangent(a) for a in results]
     if type(dy) is not ad.Zero:
         moves = weight_bias_p.bind(x, dy, **params)
     if type(dx) is not ad.Zero:

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv import functional
-from jaxconv._arrays import as_array, float_dtype, promoted
-from jaxconv._layers.plain import Plain
+from jaxconv._arrays import as_array, promoted
+from jaxconv._layers.plain import Plain, check_dtypes
 from jaxconv._ops.activation import softmax2d
 from jaxconv._spec.activation import parse_slope
 from jaxconv._spec.arguments import integer, one_of
@@ -29,9 +29,7 @@ def check(layer: Slopes, init: Any) -> None:
     integer("num_parameters", layer.num_parameters, 1)
     parse_slope(init)
     one_of("data_format", layer.data_format, DATA_FORMATS)
-    float_dtype("param_dtype", layer.param_dtype)
-    if layer.dtype is not None:
-        float_dtype("dtype", layer.dtype)
+    check_dtypes(layer)
 
 
 def initial(layer: Slopes, init: float) -> jax.Array:

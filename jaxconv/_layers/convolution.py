@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv import functional, init
-from jaxconv._arrays import as_array, float_dtype, number_dtype, parse_precision, promoted
+from jaxconv._arrays import as_array, number_dtype, parse_precision, promoted
+from jaxconv._layers.plain import check_dtypes
 from jaxconv._lowering.select import ALGORITHMS
 from jaxconv._spec.arguments import integer, one_of, per_axis
 from jaxconv._spec.convolution import Arguments, TransposedArguments, check_groups, check_output_padding
@@ -79,9 +80,7 @@ def check(layer: Any) -> dict[str, Any]:
 
 def _check_options(layer: Any) -> None:
     """Refuses options that no call could be computed with."""
-    float_dtype("param_dtype", layer.param_dtype)
-    if layer.dtype is not None:
-        float_dtype("dtype", layer.dtype)
+    check_dtypes(layer)
     if layer.preferred_element_type is not None:
         number_dtype("preferred_element_type", layer.preferred_element_type)
     parse_precision(layer.precision)

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv import functional
-from jaxconv._arrays import as_array, float_dtype, wide
-from jaxconv._layers.plain import Plain
+from jaxconv._arrays import as_array, wide
+from jaxconv._layers.plain import Plain, check_dtypes
 from jaxconv._spec.arguments import integer, number, one_of, truth
 from jaxconv._spec.normalization import (
     check_groups,
@@ -62,9 +62,7 @@ class Norm(Plain):
     def _check_options(self) -> None:
         options: Any = self
         number("eps", 0 if options.eps is None else options.eps)
-        float_dtype("param_dtype", options.param_dtype)
-        if options.dtype is not None:
-            float_dtype("dtype", options.dtype)
+        check_dtypes(self)
         for name in ("affine", "elementwise_affine", "track_running_stats"):
             if hasattr(self, name):
                 truth(name, getattr(self, name))

@@ -1,9 +1,11 @@
-"""The base of the layers without parameters, and what all layers say of an argument that they do not have."""
+"""The base of the layers without parameters, and what all layers check and say of their arguments."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import jax
+
+from jaxconv._arrays import float_dtype
 
 
 class Plain:
@@ -41,3 +43,20 @@ def hint(given: Iterable[str]) -> str:
     if "device" in given:
         return "; leave out device: JAX puts the parameters on jax.default_device, or where jax.device_put puts them"
     return ""
+
+
+class Hinting:
+    """A layer of fields, which the dataclass checks; of an argument of PyTorch's it is said what to do about it."""
+
+    def __new__(cls, *args: Any, **kwargs: Any):
+        """Refuses an argument of PyTorch's that there is something to say about."""
+        if words := hint(kwargs):
+            raise TypeError(f"{cls.__name__}: got an unexpected keyword argument 'device'{words}")
+        return super().__new__(cls)
+
+
+def check_dtypes(layer: Any) -> None:
+    """Refuses dtypes of a layer, of its parameters and of what it computes, that are none of floats."""
+    float_dtype("param_dtype", layer.param_dtype)
+    if layer.dtype is not None:
+        float_dtype("dtype", layer.dtype)

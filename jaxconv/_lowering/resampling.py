@@ -17,10 +17,10 @@ import numpy as np
 from jax import lax
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
-from jax.interpreters import ad, batching, mlir
-from jax.sharding import ManualAxisType, NamedSharding, PartitionSpec
+from jax.interpreters import ad, batching
 
 from jaxconv._arrays import wide
+from jaxconv._lowering.primitives import place, register
 from jaxconv._spec.resampling import AxisSpec
 from jaxconv._spec.shapes import is_static
 
@@ -28,6 +28,10 @@ from jaxconv._spec.shapes import is_static
 _UNROLLED = 16
 # Half the width of each filter where the step of the output is not longer than that of the input.
 _SUPPORT = {"linear": 1, "cubic": 2, "lanczos": 3}
+
+
+# PyTorch's a of a cubic filter that is not widened, which is OpenCV's.
+CUBIC = -0.75
 
 
 class Table(NamedTuple):
@@ -79,8 +83,7 @@ def make_table(spec: AxisSpec, dtype: Any, xp: Any = np) -> Table:
     right = xp.clip(place - low.astype(dtype), 0, 1)
     if spec.filter == "linear":
         return Table(xp.stack([low, xp.minimum(low + 1, last)]), xp.stack([1 - right, right]))
-    # PyTorch's a for a cubic filter that is not widened, which is OpenCV's.
-    weights = [_cubic(xp.abs(right - t), -0.75) for t in range(-1, 3)]
+    weights = [_cubic(xp.abs(right - t), CUBIC) for t in range(-1, 3)]
     return Table(xp.stack([xp.clip(low + t, 0, last) for t in range(-1, 3)]), xp.stack(weights))
 
 
@@ -133,9 +136,17 @@ def _filter(name: str) -> Any:
 def _cubic(x, a: float):
     """The cubic convolution filter of a distance."""
     xp = jnp if isinstance(x, jax.Array) else np
-    near = ((a + 2) * x - (a + 3)) * x * x + 1
-    far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
-    return xp.where(x <= 1, near, xp.where(x < 2, far, xp.zeros_like(x)))
+    return xp.where(x <= 1, cubic_near(x, a), xp.where(x < 2, cubic_far(x, a), xp.zeros_like(x)))
+
+
+def cubic_near(x, a: float):
+    """The cubic convolution filter of a distance of 1 at most."""
+    return ((a + 2) * x - (a + 3)) * x * x + 1
+
+
+def cubic_far(x, a: float):
+    """The cubic convolution filter of a distance from 1 to 2."""
+    return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
 
 
 def byte_table(spec: AxisSpec) -> tuple[Table, int]:
@@ -240,25 +251,15 @@ resample_p = Primitive("resample")
 
 
 def _abstract(x, *, axis: int, spec: AxisSpec, transposed: bool):
-    place: dict[str, Any] = {}
-    if varying := x.mat.varying:
-        place["sharding"] = NamedSharding(x.sharding.mesh, PartitionSpec())
-        place["manual_axis_type"] = ManualAxisType(varying=varying)
     size = spec.size if transposed else spec.output_size
-    return ShapedArray((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype, **place)
+    return ShapedArray((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype, **place(x))
 
 
-def _compute(x: jax.Array, *, axis: int, spec: AxisSpec, transposed: bool) -> jax.Array:
+def _compute(x: jax.Array, *, facts: Any, axis: int, spec: AxisSpec, transposed: bool) -> jax.Array:
     table = _table(spec, _computed(x.dtype), transposed)
     if len(table.places) == 1 and table.weights is None:
         return weighed(x, axis, table)
     return weighed(x.astype(wide(x.dtype)), axis, table).astype(x.dtype)
-
-
-def _lower(ctx, x, **params):
-    # Nothing is moved between devices, and the zeros that a loop starts from vary over no axis of a shard_map.
-    ctx = ctx.replace(avals_in=[aval.update(manual_axis_type=ManualAxisType()) for aval in ctx.avals_in])
-    return mlir.lower_fun(_compute, multiple_results=False)(ctx, x, **params)
 
 
 def _transpose(cotangent, x, *, axis: int, spec: AxisSpec, transposed: bool):
@@ -270,14 +271,7 @@ def _batch(arguments, dims, *, axis: int, spec: AxisSpec, transposed: bool):
     return resample_p.bind(jnp.moveaxis(x, d, 0), axis=axis + 1, spec=spec, transposed=transposed), 0
 
 
-def _run(x, **params):
-    with jax.disable_jit(False):  # else there would be no end: without jit, this is what `bind` comes to
-        return _compiled(x, **params)
-
-
-_compiled = jax.jit(resample_p.bind, static_argnames=("axis", "spec", "transposed"))
-resample_p.def_impl(_run)
 resample_p.def_abstract_eval(_abstract)
 ad.deflinear2(resample_p, _transpose)
 batching.primitive_batchers[resample_p] = _batch
-mlir.register_lowering(resample_p, _lower)
+register(resample_p, _compute, ("axis", "spec", "transposed"))

@@ -13,7 +13,7 @@ from jax import Array, lax
 from jaxtyping import Float, Num, Shaped
 
 from jaxconv._arrays import as_array, wide
-from jaxconv._lowering.resampling import byte_table, resample, weighed
+from jaxconv._lowering.resampling import CUBIC, byte_table, cubic_far, cubic_near, resample, weighed
 from jaxconv._ops import pooling
 from jaxconv._ops.meshes import divided, images
 from jaxconv._spec.resampling import (
@@ -246,16 +246,8 @@ def _padded(place: jax.Array, size: jax.Array, spec: SampleSpec, rank: int) -> j
 
 
 def _cubic_weights(t: jax.Array) -> list[jax.Array]:
-    """The weights of the four positions around a place, t behind the second: with a = -0.75, as OpenCV's."""
-    a = -0.75
-
-    def near(x):
-        return ((a + 2) * x - (a + 3)) * x * x + 1
-
-    def far(x):
-        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
-
-    return [far(t + 1), near(t), near(1 - t), far(2 - t)]
+    """The weights of the four positions around a place, t behind the second."""
+    return [cubic_far(t + 1, CUBIC), cubic_near(t, CUBIC), cubic_near(1 - t, CUBIC), cubic_far(2 - t, CUBIC)]
 
 
 def affine_grid(

@@ -8,22 +8,16 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxconv._layers import convolution as _layer
-from jaxconv._layers.plain import hint
+from jaxconv._layers.plain import Hinting
 from jaxconv._spec.arguments import IntOrInts, truth
 from jaxconv._spec.padding import Padding
 
 
-class _Convolution(nn.Module):
+class _Convolution(Hinting, nn.Module):
     """What all convolution layers share: the check of their fields, their parameters and their text."""
 
     rank: ClassVar[int]
     transposed: ClassVar[bool]
-
-    def __new__(cls, *args: Any, **kwargs: Any):
-        """Says what to do about an argument of PyTorch's; the fields are the dataclass' to check."""
-        if words := hint(kwargs):
-            raise TypeError(f"{cls.__name__}: got an unexpected keyword argument 'device'{words}")
-        return super().__new__(cls)
 
     def __post_init__(self):
         # Kept with one entry per spatial axis, as PyTorch's layers keep them; wrong arguments fail here, not in `init`.

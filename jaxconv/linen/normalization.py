@@ -11,19 +11,13 @@ import jax
 from flax import linen as nn
 
 from jaxconv._layers import normalization as _layer
-from jaxconv._layers.plain import hint
+from jaxconv._layers.plain import Hinting
 from jaxconv._spec.arguments import truth
 from jaxconv.linen.plain import Plain
 
 
-class _Norm(nn.Module):
+class _Norm(Hinting, nn.Module):
     """A module made of one of the dataclasses of `jaxconv._layers`, which stands after this class among the bases."""
-
-    def __new__(cls, *args: Any, **kwargs: Any):
-        """Says what to do about an argument of PyTorch's; the fields are the dataclass' to check."""
-        if words := hint(kwargs):
-            raise TypeError(f"{cls.__name__}: got an unexpected keyword argument 'device'{words}")
-        return super().__new__(cls)
 
     def __post_init__(self):
         layer: Any = self

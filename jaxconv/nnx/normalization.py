@@ -12,13 +12,13 @@ from flax import nnx
 from flax.nnx import reprlib
 
 from jaxconv._layers import normalization as _layer
-from jaxconv._layers.plain import hint
+from jaxconv._layers.plain import Hinting
 from jaxconv._spec.arguments import truth
 from jaxconv.nnx.plain import Plain
 
 
 @dataclass(repr=False, eq=False)
-class _Norm(nnx.Module):
+class _Norm(Hinting, nnx.Module):
     """A module made of one of the dataclasses of `jaxconv._layers`, which stands after this class among the bases.
 
     Each public layer names its `__call__` anew: `nnx.capture` instruments the methods that stand in a class itself.
@@ -26,12 +26,6 @@ class _Norm(nnx.Module):
 
     _: KW_ONLY
     rngs: InitVar[nnx.Rngs | None] = None  # there so that all layers are made alike: nothing is drawn
-
-    def __new__(cls, *args: Any, **kwargs: Any):
-        """Says what to do about an argument of PyTorch's; the fields are the dataclass' to check."""
-        if words := hint(kwargs):
-            raise TypeError(f"{cls.__name__}: got an unexpected keyword argument 'device'{words}")
-        return super().__new__(cls)
 
     def __post_init__(self, rngs: nnx.Rngs | None) -> None:
         layer: Any = self

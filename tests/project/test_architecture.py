@@ -16,9 +16,8 @@ ROWS = {
     "_arrays.py": (1, 0),
     "_native/": (1, 0),
     "_lowering/": (2, 0),
-    "_primitives.py": (3, 0),
-    "_trilinear.py": (3, 1),
-    "_moments.py": (3, 1),
+    "_trilinear.py": (3, 0),
+    "_moments.py": (3, 0),
     "_ops/": (4, 0),
     "functional.py": (4, 1),  # re-exports them
     "init.py": (5, 0),

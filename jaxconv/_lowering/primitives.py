@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jax import lax
 from jax.extend.core import Primitive
-from jax.interpreters import mlir
+from jax.interpreters import ad, mlir
 from jax.sharding import ManualAxisType, NamedSharding, PartitionSpec
 
 from jaxconv._lowering import sharded
@@ -32,6 +32,11 @@ def place(a: Any) -> dict[str, Any]:
         return {}
     sharding = NamedSharding(a.sharding.mesh, PartitionSpec())
     return {"sharding": sharding, "manual_axis_type": ManualAxisType(varying=varying)}
+
+
+def no_tangent(a: Any) -> ad.Zero:
+    """The tangent of an array that does not move."""
+    return ad.Zero(jax.typeof(a).to_tangent_aval())
 
 
 def register(primitive: Primitive, compute: Callable[..., Any], static: tuple[str, ...]) -> None:
