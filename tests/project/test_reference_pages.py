@@ -35,4 +35,5 @@ def test_a_topic_has_the_same_name_everywhere():
 def test_every_page_is_in_the_navigation():
     navigation = (ROOT / "mkdocs.yml").read_text()
     for page in (ROOT / "docs").rglob("*.md"):
-        assert str(page.relative_to(ROOT / "docs")) in navigation
+        name = str(page.relative_to(ROOT / "docs"))
+        assert f" {name.replace('.ko.md', '.md')}\n" in navigation
