@@ -15,7 +15,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # What the native kernels are made of. A change builds them anew.
 NATIVE := $(wildcard $(addprefix jaxconv/_native/,*.cpp *.h forms/*.h *.map *.cmake CMakeLists.txt))
 
-.PHONY: help train test quick coverage lint sanitize bench docs wheels clean
+.PHONY: help train test quick coverage lint sanitize bench docs site wheels clean
 
 help:
 	@echo "make train      train the MNIST example (configs/mnist.toml) into runs/mnist"
@@ -26,6 +26,7 @@ help:
 	@echo "make sanitize   run the native kernels under the address, undefined behaviour and thread sanitizers"
 	@echo "make bench      time layers and networks against their peers, and write docs/benchmarks.md"
 	@echo "make docs       build the pages of docs/ and the reference into site/"
+	@echo "make site       look at them in Chromium, which has to be installed: links, keyboard, contrast, narrow screens"
 	@echo "make wheels     build and check an sdist and the wheels of a release, into dist/"
 	@echo "make clean      remove the environment and what runs have written"
 
@@ -54,6 +55,10 @@ $(VENV)/.release: pyproject.toml $(NATIVE) | $(VENV)/bin/python
 
 $(VENV)/.docs: pyproject.toml $(NATIVE) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable ".[docs]"
+	@touch $@
+
+$(VENV)/.site: pyproject.toml $(NATIVE) | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable ".[site,test]"
 	@touch $@
 
 train: $(VENV)/.examples
@@ -87,6 +92,9 @@ sanitize: $(VENV)/.test
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
+
+site: $(VENV)/.site
+	$(BIN)/python -m pytest tests/site
 
 wheels: $(VENV)/.release
 	$(BIN)/python tools/wheels.py

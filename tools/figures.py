@@ -33,6 +33,10 @@ COLOURS = {
     "on-tap": ("#ffffff", "#10151c"),
     "next": ("#b85f00", "#ffb561"),
     "linked": ("#b9cbe0", "#3d5878"),
+    "tint-00": ("#fdedbd", "#5b4e1e"),  # the corners of an image
+    "tint-01": ("#bdebd1", "#1e5640"),
+    "tint-10": ("#faccc7", "#6a3530"),
+    "tint-11": ("#c2d6fa", "#2f4a7c"),
 }
 
 
@@ -53,9 +57,13 @@ class Drawing:
         self.marks: list[str] = []
         self.width = self.height = 0.0
 
-    def cell(self, x: float, y: float, fill: str, label: str = "", *, size: float = CELL) -> None:
-        """A square whose upper left corner is given, and what is written into it."""
+    def cell(self, x: float, y: float, fill: str, label: str = "", tint: str = "", *, size: float = CELL) -> None:
+        """A square whose upper left corner is given, what is written into it, and what colour is laid on it."""
         self.marks.append(f'<rect x="{x:g}" y="{y:g}" width="{size:g}" height="{size:g}" fill="var(--{fill})"/>')
+        if tint and fill != "tap":
+            edge = 4 if fill == "padding" else 0
+            place = f'x="{x + edge:g}" y="{y + edge:g}" width="{size - 2 * edge:g}" height="{size - 2 * edge:g}"'
+            self.marks.append(f'<rect {place} style="fill:{tint};stroke:none"/>')
         if label:
             kind = ' class="on-tap"' if fill == "tap" else ""
             self.marks.append(f'<text x="{x + size / 2:g}" y="{y + size / 2:g}"{kind}>{escape(label)}</text>')
@@ -175,14 +183,14 @@ def plane(layer: str, shape: tuple[int, ...], place: tuple[int, int] = (1, 1)) -
                     x, y = left + CELL * (c - across.many[0]), 40 + CELL * (r - down.many[0])
                     drawing.outline(x + 4, y + 4, CELL - 8, CELL - 8, "next", "3 2")
 
-    def cell_of_many(r: int, c: int) -> tuple[str, str]:
+    def cell_of_many(r: int, c: int) -> tuple[str, ...]:
         kept = 0 <= r < down.kept and 0 <= c < across.kept
         source = (down.source(r), across.source(c))
         fill = "image" if kept else "padding"
         if r in down.axis.taps(place[0]) and c in across.axis.taps(place[1]):
             fill = "tap"
         if explanation.filled != "zeros" and None not in source:
-            return fill, f"{source[0]},{source[1]}"
+            return fill, f"{source[0]},{source[1]}", mixed(source, (down.kept, across.kept))
         return fill, "" if kept or explanation.writes else "0"
 
     def one(left: float) -> None:
@@ -210,6 +218,17 @@ def plane(layer: str, shape: tuple[int, ...], place: tuple[int, int] = (1, 1)) -
         drawing.text(left, 14, title)
         draw(left)
     return drawing
+
+
+def mixed(place: tuple[int, ...], sizes: tuple[int, int]) -> str:
+    """A colour by the place within the image: what padding repeats has the colour of what it repeats."""
+    down, across = (round(100 * at / max(size - 1, 1)) for at, size in zip(place, sizes, strict=True))
+
+    def mix(first: str, second: str, share: int) -> str:
+        return f"color-mix(in srgb,{second} {share}%,{first})"
+
+    ends = [mix(f"var(--tint-{y}0)", f"var(--tint-{y}1)", across) for y in range(2)]
+    return mix(*ends, down)
 
 
 def grid(
@@ -278,6 +297,7 @@ def memory() -> Drawing:
 
 def pictures() -> Iterator[tuple[str, Drawing]]:
     """The name of each picture, and the picture."""
+    yield "home", plane("Conv2d(1, 1, 3, stride=2, padding=2, padding_mode='circular')", (1, 6, 7), (0, 0))
     yield "convolution", strips(("Conv1d(1, 1, 3)", "Conv1d(1, 1, 3)", 7))
     yield "convolution_plane", plane("Conv2d(1, 1, (2, 3))", (1, 5, 6))
     yield (

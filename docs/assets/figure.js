@@ -51,9 +51,9 @@
       numbers: "numbers",
       more: "All settings",
       input: (size) => `input ${size}`,
-      padded: (size) => `input ${size}, and its padding`,
+      paddedInput: (size) => `input ${size}, and its padding`,
       output: (size) => `output ${size}`,
-      sheet: (size) => `output ${size}, and what is cut off`,
+      cutOutput: (size) => `output ${size}, and what is cut off`,
       choose: "The arrow keys choose a position.",
       position: (row, column) => `row ${row}, column ${column}`,
       reads: (at, rows, columns) => `Output ${at} reads rows ${rows} and columns ${columns}.`,
@@ -224,9 +224,12 @@
     draw(axes) {
       const { settings, views } = this;
       const sizes = ["size", "outputSize"].map((name) => axes.map((axis) => axis[name]).join(" × "));
-      const [one, many] = settings.transposed
-        ? [text.input(sizes[0]), text.sheet(sizes[1])]
-        : [text.output(sizes[1]), text.padded(sizes[0])];
+      const isPadded = axes.some((axis) => axis.pads.some(Boolean));
+      const [input, output] = settings.transposed
+        ? [text.input, isPadded ? text.cutOutput : text.output]
+        : [isPadded ? text.paddedInput : text.input, text.output];
+      const titles = [input(sizes[0]), output(sizes[1])];
+      const [one, many] = settings.transposed ? titles : titles.reverse();
       const window = this.drawSide(many, this.drawMany());
       const places = this.drawSide(one, this.drawPlaces(one));
       const sides = settings.transposed ? [places, window] : [window, places];

@@ -1,6 +1,7 @@
-"""The programs in README and docs run, and do what the text beside them says."""
+"""The programs in README and docs run, and print what the text beside them says."""
 
 import re
+import textwrap
 from pathlib import Path
 
 import jax
@@ -11,10 +12,25 @@ from flax import nnx
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
 ROOT = Path(__file__).parents[2]
+ALL_PAGES = ["README.md", "CONTRIBUTING.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md"))]
+# A page in Korean has the programs of the page that it is a translation of.
+PAGES = [page for page in ALL_PAGES if not page.endswith(".ko.md")]
+# A block may stand in a tab or a list, and is indented then.
+FENCED = re.compile(r"^( *)```(\w*)[^\n`]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+
+
+def fenced(path: str) -> list[tuple[str, str, bool]]:
+    """The language of each block of a page, its text, and whether the block before it stands right above."""
+    found, end, text = [], None, (ROOT / path).read_text()
+    for block in FENCED.finditer(text):
+        follows = end is not None and not text[end : block.start()].strip()
+        found.append((block[2], textwrap.dedent(block[3]), follows))
+        end = block.end()
+    return found
 
 
 def blocks(path: str) -> str:
-    return "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / path).read_text(), re.DOTALL))
+    return "\n".join(text for language, text, _ in fenced(path) if language == "python")
 
 
 def test_the_first_model_learns(capsys):
@@ -43,15 +59,27 @@ def test_the_first_model_is_the_same_with_the_channels_last():
     assert np.ptp(expected) > 0
 
 
-@pytest.mark.slow
-def test_the_recipes_for_flax_run():
-    exec(blocks("docs/flax.md"), {})
+@pytest.mark.parametrize("page", [page for page in PAGES[1:] if any(b[0] == "python" for b in fenced(page))])
+def test_the_programs_of_a_page_run_and_print_what_it_shows(page, capsys):
+    names, printed = {"__name__": "__main__"}, None
+    for language, text, follows in fenced(page):
+        if language == "text" and follows and printed is not None:
+            assert printed == text
+        printed = None
+        if language == "python":
+            exec(compile(text, page, "exec"), names)
+            printed = capsys.readouterr().out
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize("page", sorted(set(ALL_PAGES) - set(PAGES)))
+def test_a_translation_has_the_programs_of_its_original(page):
+    assert [b for b in fenced(page) if b[0]] == [b for b in fenced(page.replace(".ko.md", ".md")) if b[0]]
+
+
+@pytest.mark.parametrize("page", ALL_PAGES)
 def test_files_that_pages_name_exist(page):
     text = (ROOT / page).read_text()
-    linked = [target for target in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in target]
+    linked = [target for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text) if "://" not in target]
     for target in linked:
         assert ((ROOT / page).parent / target).exists(), target
     for named in re.findall(r"`((?:jaxconv|tests|examples|configs|docs|benchmarks)/[\w./-]*)`", text):
