@@ -1,4 +1,4 @@
-"""A hook of `make docs`: files that stand at the top of the repository are pages of the site, too."""
+"""Hooks of `make docs`: two files at the top of the repository are pages, too, and the theme's pages are mended."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ PAGES = {"contribute.md": "CONTRIBUTING.md", "changelog.md": "CHANGELOG.md"}
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """The text of a page, with links that lead from there to where they led from the top."""
+    """The text of a page; links lead from there to where they led from the top."""
     file = PAGES.get(page.file.src_uri)
     if file is None:
         return markdown
@@ -18,3 +18,17 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     for name, other in PAGES.items():
         text = text.replace(f"]({other}", f"]({name}")
     return re.sub(r"\]\(docs/", "](", text)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """A table's corner without words is no heading: a screen reader would announce it as one."""
+    return html.replace("<th></th>", "<td></td>")
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """What a browser would complain of, or a screen reader could not name."""
+    # The theme asks each of these for a sitemap beside it, where none is. The menu of languages does without them.
+    output = re.sub(r'<link rel="alternate" href="[^"]*" hreflang="\w+">', "", output)
+    words = re.search(r'class="md-search__input"[^>]* placeholder="([^"]+)"', output)
+    name = f' aria-label="{words[1]}"' if words else ""
+    return output.replace('data-md-component="search" role="dialog"', f'data-md-component="search" role="dialog"{name}')
