@@ -5,9 +5,10 @@
 They are SVG with colours for a light and for a dark page. A test draws them anew and compares.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html import escape
+from itertools import product
 from pathlib import Path
 
 import jax
@@ -20,7 +21,8 @@ from jaxconv._explain.explanation import Explanation
 from jaxconv._spec.padding import source_index
 
 FOLDER = Path(__file__).parents[1] / "docs/images/learn"
-CELL = 26
+CELL, LETTER = 26, 6.3  # the side of a cell, and the width of a letter at most
+Box = tuple[float, float, float, float]  # its left and upper ends, width and height
 # Light, dark. The light ones are those of the pictures of jaxconv.explain.
 COLOURS = {
     "page": ("#ffffff", "#1f2129"),
@@ -41,6 +43,7 @@ COLOURS = {
 
 
 def style() -> str:
+    """The colours of a page in either scheme, and what text looks like."""
     light, dark = ("".join(f"--{name}:{pair[i]};" for name, pair in COLOURS.items()) for i in range(2))
     return (
         f"<style>svg{{{light}}}@media (prefers-color-scheme:dark){{svg{{{dark}}}}}"
@@ -59,36 +62,34 @@ class Drawing:
 
     def cell(self, x: float, y: float, fill: str, label: str = "", tint: str = "", *, size: float = CELL) -> None:
         """A square whose upper left corner is given, what is written into it, and what colour is laid on it."""
-        self.marks.append(f'<rect x="{x:g}" y="{y:g}" width="{size:g}" height="{size:g}" fill="var(--{fill})"/>')
+        self._rectangle((x, y, size, size), f"fill:var(--{fill})")
         if tint and fill != "tap":
             edge = 4 if fill == "padding" else 0
-            place = f'x="{x + edge:g}" y="{y + edge:g}" width="{size - 2 * edge:g}" height="{size - 2 * edge:g}"'
-            self.marks.append(f'<rect {place} style="fill:{tint};stroke:none"/>')
+            self._rectangle((x + edge, y + edge, size - 2 * edge, size - 2 * edge), f"fill:{tint};stroke:none")
         if label:
-            kind = ' class="on-tap"' if fill == "tap" else ""
-            self.marks.append(f'<text x="{x + size / 2:g}" y="{y + size / 2:g}"{kind}>{escape(label)}</text>')
-        self.grow(x + size, y + size)
+            kind = "on-tap" if fill == "tap" else ""
+            self.marks.append(f'<text x="{x + size / 2:g}" y="{y + size / 2:g}" class="{kind}">{escape(label)}</text>')
 
     def text(self, x: float, y: float, words: str, kind: str = "left") -> None:
-        """A line of text; `kind` is `"left"` for where it begins, or `"faint"`."""
+        """A line of text; `kind` is `"left"` for where it begins, or `"faint"` for the middle of small numbers."""
         self.marks.append(f'<text x="{x:g}" y="{y:g}" class="{kind}">{escape(words)}</text>')
-        self.grow(x + (6.3 * len(words) if kind == "left" else 6), y + 8)
+        self._grow(x + (LETTER * len(words) if kind == "left" else 6), y + 8)
 
     def line(self, start: tuple[float, float], end: tuple[float, float], colour: str, width: float) -> None:
+        """A line between two points."""
         ends = f'x1="{start[0]:g}" y1="{start[1]:g}" x2="{end[0]:g}" y2="{end[1]:g}"'
         self.marks.append(f'<line {ends} style="stroke:var(--{colour});stroke-width:{width:g}"/>')
 
-    def outline(self, x: float, y: float, width: float, height: float, colour: str, dashes: str = "") -> None:
-        dashed = f";stroke-dasharray:{dashes}" if dashes else ""
-        self.marks.append(
-            f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" fill="none" '
-            f'style="stroke:var(--{colour});stroke-width:1.8{dashed}"/>'
-        )
+    def outline(self, box: Box, colour: str, dashes: str = "none") -> None:
+        """The outline of a box."""
+        self._rectangle(box, f"fill:none;stroke:var(--{colour});stroke-width:1.8;stroke-dasharray:{dashes}")
 
-    def grow(self, x: float, y: float) -> None:
-        self.width, self.height = max(self.width, x), max(self.height, y)
+    def bar(self, box: Box) -> None:
+        """A bar of a histogram."""
+        self._rectangle(box, "fill:var(--linked)")
 
     def svg(self) -> str:
+        """The sheet, with a margin."""
         width, height = self.width + 12, self.height + 10
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
@@ -96,10 +97,24 @@ class Drawing:
             'style="fill:var(--page);stroke:none"/>\n' + "\n".join(self.marks) + "\n</svg>\n"
         )
 
+    def _rectangle(self, box: Box, look: str) -> None:
+        x, y, width, height = box
+        self.marks.append(f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" style="{look}"/>')
+        self._grow(x + width, y + height)
+
+    def _grow(self, x: float, y: float) -> None:
+        self.width, self.height = max(self.width, x), max(self.height, y)
+
 
 @dataclass(frozen=True)
 class Side:
-    """What is drawn along one axis: all positions of the side that has many, and how many the other side has."""
+    """A layer along one axis: one position of one side is connected with many of the other.
+
+    Attributes:
+        axis: its numbers.
+        writes: whether the positions of the input write, as those of a transposed layer do.
+        filled: what fills the padding.
+    """
 
     axis: Axis
     writes: bool
@@ -107,27 +122,36 @@ class Side:
 
     @property
     def kept(self) -> int:
+        """How many positions the side with many has, without its padding or what is cut off."""
         return self.axis.output_size if self.writes else self.axis.size
 
     @property
     def places(self) -> int:
+        """How many positions the other side has."""
         return self.axis.size if self.writes else self.axis.output_size
 
     @property
     def many(self) -> range:
+        """The positions of the side with many, with its padding or what is cut off."""
         last = self.axis.taps(self.places - 1)[-1]
-        end = max(self.kept + (0 if self.writes else self.axis.pads[1]), last + 1)
-        return range(-self.axis.pads[0], end)
+        return range(-self.axis.pads[0], max(self.kept + (0 if self.writes else self.axis.pads[1]), last + 1))
+
+    def is_kept(self, position: int) -> bool:
+        """Whether it lies neither in the padding nor in what is cut off."""
+        return 0 <= position < self.kept
 
     def source(self, position: int) -> int | None:
+        """The position that fills it."""
         return source_index(self.filled, position, self.kept, self.axis.pads)
 
 
 def sides(explanation: Explanation) -> list[Side]:
+    """Each axis of a layer."""
     return [Side(axis, explanation.writes, explanation.filled) for axis in explanation.axes]
 
 
-def numbered(value: int) -> str:
+def numbered(value: object) -> str:
+    """A number, or numbers in a text, with the sign that is as wide as a plus."""
     return str(value).replace("-", "−")
 
 
@@ -136,88 +160,101 @@ def strips(*rows: tuple[str, str, int], place: int = 1) -> Drawing:
     drawing, top = Drawing(), 14.0
     for caption, layer, size in rows:
         explanation = jaxconv.explain(layer, (1, 1, size))
-        (side,) = sides(explanation)
-        taps = side.axis.taps(place)
-        drawing.text(12, top, f"{caption}: {explanation.arithmetic[0][1].replace('-', '−')}")
-        upper, lower = top + 14, top + 14 + CELL * 2.4
-        left = {position: 12 + CELL * i for i, position in enumerate(side.many)}
-        shift = 12 + CELL * (len(side.many) - side.places) / 2
-        many_y, one_y = (lower, upper) if side.writes else (upper, lower)
-        for at in range(side.places):
-            for position in side.axis.taps(at):
-                x, y = left[position] + CELL / 2, shift + CELL * (at + 0.5)
-                ends = [(x, many_y), (y, one_y)] if side.writes else [(x, many_y + CELL), (y, one_y)]
-                if side.writes:
-                    ends[1] = (y, one_y + CELL)
-                drawing.line(*ends, *(("tap", 1.8) if at == place else ("edge", 0.6)))
-        for position, x in left.items():
-            kept, source = 0 <= position < side.kept, side.source(position)
-            words = "0" if source is None and not side.writes else numbered(position if source is None else source)
-            fill = "tap" if position in taps else "image" if kept else "padding"
-            drawing.cell(x, many_y, fill, words if kept or not side.writes or source is not None else "")
-        for at in range(side.places):
-            drawing.cell(shift + CELL * at, one_y, "tap" if at == place else "image", str(at))
-        top = lower + CELL + 26
+        drawing.text(12, top, f"{caption}: {numbered(explanation.arithmetic[0][1])}")
+        strip(drawing, sides(explanation)[0], place, top + 14)
+        top += 3.4 * CELL + 40
     return drawing
+
+
+def strip(drawing: Drawing, side: Side, place: int, top: float) -> None:
+    """One layer along one axis: the input above, the output below, and lines between them."""
+    above, below = top, top + 2.4 * CELL
+    many_y, one_y = (below, above) if side.writes else (above, below)
+    many_x = {position: 12 + CELL * i for i, position in enumerate(side.many)}
+    one_x = [12 + CELL * ((len(side.many) - side.places) / 2 + at) for at in range(side.places)]
+    # From the lower ends of the cells above to the upper ends of those below.
+    many_end, one_end = (many_y, one_y + CELL) if side.writes else (many_y + CELL, one_y)
+    for at, x in enumerate(one_x):
+        for position in side.axis.taps(at):
+            look = ("tap", 1.8) if at == place else ("edge", 0.6)
+            drawing.line((many_x[position] + CELL / 2, many_end), (x + CELL / 2, one_end), *look)
+    for position, x in many_x.items():
+        source = side.source(position)
+        words = ("" if side.writes else "0") if source is None else numbered(source)
+        fill = "tap" if position in side.axis.taps(place) else "image" if side.is_kept(position) else "padding"
+        drawing.cell(x, many_y, fill, words)
+    for at, x in enumerate(one_x):
+        drawing.cell(x, one_y, "tap" if at == place else "image", str(at))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the cells of an image stand on a drawing."""
+
+    left: float
+    rows: range
+    columns: range
+    top: float = 40.0
+
+    def box(self, r: int, c: int, height: int = 1, width: int = 1, inset: float = 0) -> Box:
+        """The box of so many cells, the first of which is given."""
+        x, y = self.left + CELL * (c - self.columns[0]), self.top + CELL * (r - self.rows[0])
+        return x + inset, y + inset, CELL * width - 2 * inset, CELL * height - 2 * inset
+
+    def draw(self, drawing: Drawing, title: str, cell: Callable[[int, int], tuple[str, ...]]) -> None:
+        """Draws the cells, of each of which `cell` says its looks, with the numbers of their rows and columns."""
+        drawing.text(self.left, 14, title)
+        for c in self.columns:
+            drawing.text(self.box(0, c)[0] + CELL / 2, 32, numbered(c), "faint")
+        for r in self.rows:
+            drawing.text(self.left - 10, self.box(r, 0)[1] + CELL / 2, numbered(r), "faint")
+            for c in self.columns:
+                x, y, _, _ = self.box(r, c)
+                drawing.cell(x, y, *cell(r, c))
 
 
 def plane(layer: str, shape: tuple[int, ...], place: tuple[int, int] = (1, 1)) -> Drawing:
     """A layer along two axes: one position, the next one beside it (dashed), and what they are connected with."""
     explanation = jaxconv.explain(layer, shape)
-    down, across = sides(explanation)
-    drawing = Drawing()
-    following = tuple(min(at + 1, side.places - 1) for at, side in zip(place, (down, across), strict=True))
+    down, across = axes = sides(explanation)
+    following = min(place[0] + 1, down.places - 1), min(place[1] + 1, across.places - 1)
+    taps, next_taps = ([side.axis.taps(at) for at, side in zip(p, axes, strict=True)] for p in (place, following))
 
-    def many(left: float) -> None:
-        grid(drawing, left, down.many, across.many, cell_of_many)
-        drawing.outline(
-            left + CELL * (0 - across.many[0]),
-            40 + CELL * (0 - down.many[0]),
-            CELL * across.kept,
-            CELL * down.kept,
-            "text",
-        )
-        if following != place:
-            for r in down.axis.taps(following[0]):
-                for c in across.axis.taps(following[1]):
-                    x, y = left + CELL * (c - across.many[0]), 40 + CELL * (r - down.many[0])
-                    drawing.outline(x + 4, y + 4, CELL - 8, CELL - 8, "next", "3 2")
-
-    def cell_of_many(r: int, c: int) -> tuple[str, ...]:
-        kept = 0 <= r < down.kept and 0 <= c < across.kept
-        source = (down.source(r), across.source(c))
-        fill = "image" if kept else "padding"
-        if r in down.axis.taps(place[0]) and c in across.axis.taps(place[1]):
-            fill = "tap"
-        if explanation.filled != "zeros" and None not in source:
-            return fill, f"{source[0]},{source[1]}", mixed(source, (down.kept, across.kept))
+    def look_of_many(r: int, c: int) -> tuple[str, ...]:
+        kept, row, column = down.is_kept(r) and across.is_kept(c), down.source(r), across.source(c)
+        fill = "tap" if r in taps[0] and c in taps[1] else "image" if kept else "padding"
+        if explanation.filled != "zeros" and row is not None and column is not None:
+            return fill, f"{row},{column}", mixed((row, column), (down.kept, across.kept))
         return fill, "" if kept or explanation.writes else "0"
 
-    def one(left: float) -> None:
-        grid(
-            drawing,
-            left,
-            range(down.places),
-            range(across.places),
-            lambda r, c: ("tap" if (r, c) == place else "image", ""),
-        )
-        if following != place:
-            x, y = left + CELL * following[1], 40 + CELL * following[0]
-            drawing.outline(x + 4, y + 4, CELL - 8, CELL - 8, "next", "3 2")
+    def look_of_one(r: int, c: int) -> tuple[str, ...]:
+        return ("tap" if (r, c) == place else "image",)
 
-    sizes = ["{} × {}".format(*(getattr(a, name) for a in explanation.axes)) for name in ("size", "output_size")]
-    padded = any(any(a.pads) for a in explanation.axes)
-    titles = {
-        False: (f"input {sizes[0]}" + ", and its padding" * padded, f"output {sizes[1]}"),
-        True: (f"input {sizes[0]}", f"output {sizes[1]}" + ", and what is cut off" * padded),
-    }[explanation.writes]
-    first, second = (one, many) if explanation.writes else (many, one)
-    columns = len(range(across.places)) if explanation.writes else len(across.many)
-    middle = 30 + max(CELL * columns, 6.3 * len(titles[0])) + 40
-    for left, title, draw in ((30, titles[0], first), (middle, titles[1], second)):
-        drawing.text(left, 14, title)
-        draw(left)
+    drawing, titles = Drawing(), plane_titles(explanation)
+    ranges = [(down.many, across.many), (range(down.places), range(across.places))]
+    looks = [look_of_many, look_of_one]
+    if explanation.writes:
+        ranges, looks = ranges[::-1], looks[::-1]
+    middle = 30 + max(CELL * len(ranges[0][1]), LETTER * len(titles[0])) + 40
+    grids = [Grid(left, *each) for left, each in zip((30, middle), ranges, strict=True)]
+    for grid, title, look in zip(grids, titles, looks, strict=True):
+        grid.draw(drawing, title, look)
+    many, one = grids[::-1] if explanation.writes else grids
+    drawing.outline(many.box(0, 0, down.kept, across.kept), "text")
+    for r, c in product(*next_taps):
+        drawing.outline(many.box(r, c, inset=4), "next", "3 2")
+    drawing.outline(one.box(*following, inset=4), "next", "3 2")
     return drawing
+
+
+def plane_titles(explanation: Explanation) -> tuple[str, str]:
+    """What stands above the input and above the output."""
+    sizes = ["{} × {}".format(*(getattr(a, name) for a in explanation.axes)) for name in ("size", "output_size")]
+    is_padded = any(any(a.pads) for a in explanation.axes)
+    more = [", and its padding" * is_padded, ""]
+    if explanation.writes:
+        more = ["", ", and what is cut off" * is_padded]
+    return f"input {sizes[0]}{more[0]}", f"output {sizes[1]}{more[1]}"
 
 
 def mixed(place: tuple[int, ...], sizes: tuple[int, int]) -> str:
@@ -228,19 +265,7 @@ def mixed(place: tuple[int, ...], sizes: tuple[int, int]) -> str:
         return f"color-mix(in srgb,{second} {share}%,{first})"
 
     ends = [mix(f"var(--tint-{y}0)", f"var(--tint-{y}1)", across) for y in range(2)]
-    return mix(*ends, down)
-
-
-def grid(
-    drawing: Drawing, left: float, rows: Iterable[int], columns: Iterable[int], cell: Callable[[int, int], tuple]
-) -> None:
-    """Cells with the numbers of their rows and columns."""
-    for x, c in enumerate(columns):
-        drawing.text(left + CELL * (x + 0.5), 32, numbered(c), "faint")
-    for y, r in enumerate(rows):
-        drawing.text(left - 10, 40 + CELL * (y + 0.5), numbered(r), "faint")
-        for x, c in enumerate(columns):
-            drawing.cell(left + CELL * x, 40 + CELL * y, *cell(r, c))
+    return mix(ends[0], ends[1], down)
 
 
 def channels(*layers: tuple[str, str, tuple[int, ...]]) -> Drawing:
@@ -256,7 +281,7 @@ def channels(*layers: tuple[str, str, tuple[int, ...]]) -> Drawing:
             for c in range(ins):
                 linked = o // (outs // groups) == c // (ins // groups)
                 drawing.cell(left + 18 * c, 40 + 18 * o, "linked" if linked else "image", size=18)
-        left += max(18 * ins, 6.3 * len(caption)) + 40
+        left += max(18 * ins, LETTER * len(caption)) + 40
     return drawing
 
 
@@ -269,16 +294,12 @@ def histograms(*shapes: tuple[int, ...]) -> Drawing:
         values = np.asarray(init.conv_weight_init(jax.random.key(0), (4000, *shape[1:])))
         shares = np.histogram(values, np.linspace(-0.36, 0.36, bars + 1))[0] / values.size
         for i, share in enumerate(shares):
-            height = round(360 * float(share), 1)
+            height = round(600 * float(share), 1)
             if height:
-                drawing.marks.append(
-                    f'<rect x="{12 + 8 * i}" y="{top + 70 - height:g}" width="8" height="{height:g}" '
-                    'fill="var(--linked)"/>'
-                )
+                drawing.bar((12 + 8 * i, top + 70 - height, 8, height))
         drawing.line((12, top + 70), (12 + 8 * bars, top + 70), "text", 1)
         for value in (-0.3, 0, 0.3):
             drawing.text(12 + 8 * bars * (value + 0.36) / 0.72, top + 80, numbered(value), "faint")
-        drawing.grow(12 + 8 * bars, top + 84)
         top += 112
     return drawing
 
@@ -300,6 +321,7 @@ def pictures() -> Iterator[tuple[str, Drawing]]:
     yield "home", plane("Conv2d(1, 1, 3, stride=2, padding=2, padding_mode='circular')", (1, 6, 7), (0, 0))
     yield "convolution", strips(("Conv1d(1, 1, 3)", "Conv1d(1, 1, 3)", 7))
     yield "convolution_plane", plane("Conv2d(1, 1, (2, 3))", (1, 5, 6))
+    yield "square_plane", plane("Conv2d(1, 1, 3)", (1, 5, 6))
     yield (
         "kernel_size",
         strips(

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 ALL_PAGES = ["README.md", "CONTRIBUTING.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md"))]
 # A page in Korean has the programs of the page that it is a translation of.
 PAGES = [page for page in ALL_PAGES if not page.endswith(".ko.md")]
+BENCHMARKS = (ROOT / "docs/benchmarks.md").read_text()
 # A block may stand in a tab or a list, and is indented then.
 FENCED = re.compile(r"^( *)```(\w*)[^\n`]*\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
@@ -84,6 +85,17 @@ def test_files_that_pages_name_exist(page):
         assert ((ROOT / page).parent / target).exists(), target
     for named in re.findall(r"`((?:jaxconv|tests|examples|configs|docs|benchmarks)/[\w./-]*)`", text):
         assert (ROOT / named).exists(), named
+
+
+def test_the_first_page_says_what_was_measured():
+    """Every layer of the benchmarks, with its gradients, takes less time than XLA's own convolution."""
+    table = re.search(r"## Layers: output and both gradients\n(.*?)^Geometric", BENCHMARKS, re.MULTILINE | re.DOTALL)[1]
+    head, _, *rows = [[cell.strip() for cell in line.split("|")] for line in table.splitlines() if line.startswith("|")]
+    quotients = [float(row[head.index("lax / ours")]) for row in rows]
+    assert len(quotients) > 20
+    assert min(quotients) > 1
+    grouped = [q for q, row in zip(quotients, rows, strict=True) if "depthwise" in row[1] or "groups" in row[1]]
+    assert min(grouped) > max(set(quotients) - set(grouped))
 
 
 def test_every_difference_from_pytorch_is_told():
