@@ -49,7 +49,7 @@
       apart: "each axis by itself",
       paddingKind: "padding as",
       numbers: "numbers",
-      more: "All settings",
+      more: "More settings",
       input: (size) => `input ${size}`,
       paddedInput: (size) => `input ${size}, and its padding`,
       output: (size) => `output ${size}`,
@@ -80,7 +80,7 @@
       apart: "축마다 따로",
       paddingKind: "padding 표기",
       numbers: "숫자",
-      more: "모든 설정",
+      more: "설정 더 보기",
       input: (size) => `입력 ${size}`,
       paddedInput: (size) => `입력 ${size}와 그 패딩`,
       output: (size) => `출력 ${size}`,
@@ -361,17 +361,19 @@
       this.buttons.find(([, r, c]) => r === to[0] && c === to[1])[0].focus();
     }
 
-    /** Marks a position and what it is connected with, and says it. */
+    /** Marks a position, what it is connected with, and the next position with what belongs to it; says it. */
     choose(place) {
       this.place = place;
-      const taps = this.views.map((view, i) => view.taps(place[i]));
+      const next = place.map((at, i) => Math.min(at + 1, this.views[i].places - 1));
+      const [taps, nextTaps] = [place, next].map((each) => this.views.map((view, i) => view.taps(each[i])));
       for (const [cell, row, column] of this.cells) {
-        const tap = [taps[0].indexOf(row), taps[1].indexOf(column)];
-        cell.classList.toggle("conv-tap", !tap.includes(-1));
+        cell.classList.toggle("conv-tap", taps[0].includes(row) && taps[1].includes(column));
+        cell.classList.toggle("conv-next", nextTaps[0].includes(row) && nextTaps[1].includes(column));
       }
       for (const [cell, row, column] of this.buttons) {
         const isChosen = row === place[0] && column === place[1];
         cell.classList.toggle("conv-tap", isChosen);
+        cell.classList.toggle("conv-next", row === next[0] && column === next[1]);
         cell.setAttribute("aria-selected", isChosen);
         cell.tabIndex = isChosen ? 0 : -1;
       }

@@ -6,6 +6,10 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import yaml
+
+import jaxconv
+
 ROOT = Path(__file__).parents[2]
 PAGES = {page.stem: page.read_text() for page in (ROOT / "docs/api").glob("*.md")}
 MODULES = ("jaxconv", "jaxconv.init", "jaxconv.nnx", "jaxconv.linen", "jaxconv.interop")
@@ -30,6 +34,24 @@ def test_a_topic_has_the_same_name_everywhere():
         files = {file.stem for file in (ROOT / "jaxconv" / folder).glob("*.py")}
         topics = {"convolution", "normalization", "padding", "patches", "pooling", "resampling"}
         assert topics <= files & set(PAGES), folder
+
+
+def titles(navigation):
+    """The titles of the pages and sections of the navigation."""
+    for entry in navigation:
+        for title, below in entry.items():
+            yield title
+            if isinstance(below, list):
+                yield from titles(below)
+
+
+def test_the_navigation_is_translated():
+    settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+    (i18n,) = (plugin["i18n"] for plugin in settings["plugins"] if "i18n" in plugin)
+    arguments = set(inspect.signature(jaxconv.conv2d).parameters) | {"kernel_size"}  # have their names in all languages
+    for language in i18n["languages"]:
+        if not language.get("default"):
+            assert set(language["nav_translations"]) == set(titles(settings["nav"])) - arguments
 
 
 def test_every_page_is_in_the_navigation():
