@@ -1,6 +1,7 @@
 """docs/assets/conv.js, the arithmetic of the interactive figures, says what the library says: sizes, taps, refusals."""
 
 import json
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,7 @@ def expected(settings):
 def counts(taps, sources, many, kept):
     """How often each position is read or written to, by itself or by what repeats it."""
     found = dict.fromkeys(range(many[0], many[1] + 1), 0)
-    for position in sum(taps, []):
+    for position in chain.from_iterable(taps):
         found[position] += 1
         source = sources[position - many[0]]
         if source not in (None, position):

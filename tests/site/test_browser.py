@@ -1,7 +1,8 @@
 """The site as a reader meets it, in Chromium: `make site`.
 
-What is looked at: that pages load nothing from elsewhere and complain of nothing, that axe-core finds nothing that would
-keep somebody out, that a phone is wide enough, and that a figure which is moved by the keyboard shows what conv.js says.
+What is looked at: that pages load nothing from elsewhere and complain of nothing, that axe-core finds nothing that
+would keep somebody out, that a phone is wide enough, and that a figure which is moved by the keyboard shows what
+conv.js says.
 """
 
 import functools
@@ -123,7 +124,7 @@ def drawn(page):
           const list = (selector) => [...root.querySelectorAll(selector)];
           return {
             taps: list(".conv-cell[data-at].conv-tap:not(.conv-place)").map((cell) => cell.dataset.at),
-            sources: Object.fromEntries(list(".conv-cell[data-from]").map((cell) => [cell.dataset.at, cell.dataset.from])),
+            sources: Object.fromEntries(list("[data-from]").map((cell) => [cell.dataset.at, cell.dataset.from])),
             places: list(".conv-place").map((cell) => cell.dataset.at),
             chosen: list(".conv-place[aria-selected=true]").map((cell) => cell.dataset.at),
             focused: document.activeElement.dataset.at,
