@@ -294,7 +294,7 @@ def histograms(*shapes: tuple[int, ...]) -> Drawing:
         values = np.asarray(init.conv_weight_init(jax.random.key(0), (4000, *shape[1:])))
         shares = np.histogram(values, np.linspace(-0.36, 0.36, bars + 1))[0] / values.size
         for i, share in enumerate(shares):
-            height = round(600 * float(share), 1)
+            height = round(600 * float(share))  # one draw more or less is not seen
             if height:
                 drawing.bar((12 + 8 * i, top + 70 - height, 8, height))
         drawing.line((12, top + 70), (12 + 8 * bars, top + 70), "text", 1)
