@@ -2,7 +2,8 @@
 
     python tools/figures.py
 
-They are SVG with colours for a light and for a dark page. A test draws them anew and compares.
+They are SVG with colours for a light and for a dark page. One with words has a twin for the pages in Korean, which the
+site shows there by itself. A test draws them anew and compares.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,6 +40,16 @@ COLOURS = {
     "tint-01": ("#bdebd1", "#1e5640"),
     "tint-10": ("#faccc7", "#6a3530"),
     "tint-11": ("#c2d6fa", "#2f4a7c"),
+}
+# What is written above the drawings, and the same in Korean.
+KOREAN = {
+    "input ": "입력 ",
+    "output ": "출력 ",
+    ", and its padding": ", 패딩 포함",
+    ", and what is cut off": ", 잘리는 부분 포함",
+    " positions: ": "칸: ",
+    "weight (": "가중치 (",
+    ": within ±": ": 구간 ±",
 }
 
 
@@ -396,7 +407,12 @@ def main(folder: Path = FOLDER) -> None:
     """Draws all of them into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, drawing in pictures():
-        (folder / f"{name}.svg").write_text(drawing.svg())
+        english = korean = drawing.svg()
+        (folder / f"{name}.svg").write_text(english)
+        for words, translated in KOREAN.items():
+            korean = korean.replace(words, translated)
+        if korean != english:
+            (folder / f"{name}.ko.svg").write_text(korean)
 
 
 if __name__ == "__main__":
