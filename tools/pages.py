@@ -22,22 +22,21 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return re.sub(r"\]\(docs/", "](", text)
 
 
-def on_page_content(html: str, page: Any, config: Any, **_: Any) -> str:
-    """The page as a screen reader should meet it."""
-    # A table's corner without words is no heading, and would be announced as one.
-    html = html.replace("<th></th>", "<td></td>")
+def on_page_content(html: str, **_: Any) -> str:
+    """A table's corner without words is no heading: a screen reader would announce it as one."""
+    return html.replace("<th></th>", "<td></td>")
+
+
+def on_post_page(output: str, page: Any, config: Any, **_: Any) -> str:
+    """What a browser would complain of, a screen reader could not name, or a reader of Korean would stumble over."""
     language, written = config.theme["language"], page.file.locale
-    if language == written:
-        return html
-    return f'<p class="untranslated">{UNTRANSLATED[language]}</p>\n<div lang="{written}">\n{html}\n</div>'
-
-
-def on_post_page(output: str, **_: Any) -> str:
-    """What a browser would complain of, or a screen reader could not name."""
+    if language != written:
+        note = f'<p class="untranslated" lang="{language}">{UNTRANSLATED[language]}</p>'
+        output = re.sub(r"<article ([^>]*)>", rf'<article \1 lang="{written}">{note}', output)
     # The theme asks each of these for a sitemap beside it, where none is. The menu of languages does without them.
     output = re.sub(r'<link rel="alternate" href="[^"]*" hreflang="\w+">', "", output)
     # A particle of Korean belongs to the word before it, a bracket or a program, too: no line begins with one.
-    output = re.sub(r"([)\]’”'…]|</(?:a|code|sub)>)(?=[가-힣])", "\\1\N{WORD JOINER}", output)
+    output = re.sub(r"([)\]’”'…⌋]|</(?:a|code|sub)>)(?=[가-힣])", "\\1\N{WORD JOINER}", output)
     words = re.search(r'class="md-search__input"[^>]* placeholder="([^"]+)"', output)
     name = f' aria-label="{words[1]}"' if words else ""
     return output.replace('data-md-component="search" role="dialog"', f'data-md-component="search" role="dialog"{name}')

@@ -93,20 +93,20 @@ def test_the_pictures_have_no_words_of_english_in_korean():
         assert re.findall(r">[^<]*\b(?:input|output|its|cut|positions|within)\b[^<]*<", picture.read_text()) == []
 
 
+def shown(output, language, written):
+    page, config = SimpleNamespace(file=SimpleNamespace(locale=written)), SimpleNamespace(theme={"language": language})
+    return HOOKS["on_post_page"](output, page=page, config=config)
+
+
 def test_no_line_of_korean_begins_with_a_particle():
     """Which a browser would do behind a bracket or a program."""
-    page = "<p><code>stride=(2, 2)</code>이고 (N, C)를 <a>층</a>에서 k<sub>W</sub>개 (a) b</p>"
-    joined = "<p><code>stride=(2, 2)</code>|이고 (N, C)|를 <a>층</a>|에서 k<sub>W</sub>|개 (a) b</p>"
-    assert HOOKS["on_post_page"](page) == joined.replace("|", "\N{WORD JOINER}")
+    page = "<p><code>stride=(2, 2)</code>이고 (N, C)를 <a>층</a>에서 k<sub>W</sub>개 ⌊ ⌋는 (a) b</p>"
+    joined = "<p><code>stride=(2, 2)</code>|이고 (N, C)|를 <a>층</a>|에서 k<sub>W</sub>|개 ⌊ ⌋|는 (a) b</p>"
+    assert shown(page, "ko", "ko") == joined.replace("|", "\N{WORD JOINER}")
 
 
 def test_a_page_without_a_translation_says_in_which_language_it_is():
-    def content(language, written):
-        page = SimpleNamespace(file=SimpleNamespace(locale=written))
-        return HOOKS["on_page_content"](
-            "<h1>Weights</h1>", page=page, config=SimpleNamespace(theme={"language": language})
-        )
-
-    assert content("en", "en") == content("ko", "ko") == "<h1>Weights</h1>"
-    shown = content("ko", "en")
-    assert re.search(r'<p class="untranslated">.*영어.*</p>\n<div lang="en">\n<h1>Weights</h1>\n</div>', shown)
+    page = '<article class="md-typeset">\n<h1>Weights</h1>\n</article>'
+    assert shown(page, "en", "en") == shown(page, "ko", "ko") == page
+    told = r'<article class="md-typeset" lang="en"><p class="untranslated" lang="ko">.*영어.*</p>\n<h1>'
+    assert re.match(told, shown(page, "ko", "en"))
