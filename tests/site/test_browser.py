@@ -34,7 +34,9 @@ PAGES = (
     "learn/transposed/",
     "api/init/",
     "contribute/",
+    "ko/",
     "ko/learn/groups/",
+    "ko/how/trilinear/",
 )
 # Of the rules of axe-core, WCAG's and those of good practice. The theme makes a landmark of each button that copies.
 RULES = {"landmark-unique": {"enabled": False}}
@@ -245,6 +247,10 @@ def test_the_language_and_the_colours_can_be_switched(visit):
     page.get_by_role("link", name="한국어").click()
     page.wait_for_url("**/ko/learn/stride/")
     assert page.evaluate("document.documentElement.lang") == "ko"
+    assert page.locator(".conv-figure").first.get_by_role("slider", name="입력 높이", exact=True).is_visible()
+    assert (
+        page.locator(".conv-figure [aria-live]").first.inner_text().startswith("출력 (1, 1)에서는 입력의 2, 3, 4행과")
+    )
     schemes = set()
     for _ in range(3):
         page.locator("label.md-header__button[for^=__palette]:visible").click()
