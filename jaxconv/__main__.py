@@ -1,12 +1,16 @@
-"""The command line: `python -m jaxconv explain "Conv2d(16, 33, 3)" --input 20,16,50,100`."""
+"""The command line: `python -m jaxconv explain "Conv2d(16, 33, 3)" --input 20,16,50,100`, or of a whole model."""
 
 import argparse
 import json
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
+
+import jax
+import jax.numpy as jnp
 
 from jaxconv._explain import explain
+from jaxconv._explain.model.importing import is_name, model_of_name
 
 
 class _Parser(argparse.ArgumentParser):
@@ -16,13 +20,21 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {' '.join(message.split())}\n")
 
 
-def _shape(text: str) -> tuple[int, ...]:
+def _input(text: str) -> Any:
+    """A shape, or where a dtype follows an array of that."""
+    sizes, _, dtype = text.partition(":")
     try:
-        return tuple(int(n) for n in text.strip().removeprefix("(").removesuffix(")").rstrip(",").split(","))
+        shape = tuple(int(n) for n in sizes.strip().removeprefix("(").removesuffix(")").rstrip(",").split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"must be sizes with commas between, such as 20,16,50,100, got {text!r}"
         ) from None
+    if not dtype:
+        return shape
+    try:
+        return jax.ShapeDtypeStruct(shape, jnp.dtype(dtype.strip()))
+    except (TypeError, ValueError):
+        raise argparse.ArgumentTypeError(f"must end in a dtype, such as 8,128:int32, got {text!r}") from None
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -31,16 +43,33 @@ def main(argv: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser(
         "explain",
-        help="say what a layer does to an input",
-        description="Says what a layer does to an input: shapes, parameters, costs, and how it is computed here.",
+        help="say what a layer or a model does to an input",
+        description="Says what a layer or a model does to an input: shapes, parameters, costs, and how it is computed.",
     )
-    command.add_argument("layer", help='the layer as a call, such as "Conv2d(16, 33, 3, stride=2)"')
-    command.add_argument("--input", metavar="SIZES", type=_shape, required=True, help="its shape: 20,16,50,100")
+    command.add_argument(
+        "layer",
+        help='the layer as a call, such as "Conv2d(16, 33, 3, stride=2)"; or a model by its name, '
+        "package.module:Model, which is one, or a class or a function that makes one",
+    )
+    command.add_argument(
+        "--input",
+        metavar="SIZES",
+        type=_input,
+        required=True,
+        action="append",
+        help="its shape: 20,16,50,100; of a model also with a dtype, 8,128:int32, and once for each input",
+    )
+    command.add_argument("--measure", action="store_true", help="time it, too, and the gradients")
     command.add_argument("--png", metavar="FILE", help="draw it, too")
     command.add_argument("--json", action="store_true", help="print JSON in place of text")
     arguments = parser.parse_args(argv)
     try:
-        explanation = explain(arguments.layer, arguments.input)
+        layer, inputs = arguments.layer, arguments.input
+        if is_name(layer):
+            layer = model_of_name(layer)
+        explanation = explain(layer, inputs if len(inputs) > 1 else inputs[0])
+        if arguments.measure:
+            explanation = explanation.measure()
         if arguments.png is not None:
             explanation.picture(arguments.png)
     except (TypeError, ValueError, ImportError, OSError) as error:

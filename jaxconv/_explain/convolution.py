@@ -203,17 +203,27 @@ def _grouping(in_channels: int, out_channels: int, groups: int) -> tuple[str, st
 
 
 def _ops(layer: Any, spec: ConvSpec, x_shape: tuple[int, ...], w_shape: tuple[int, ...]) -> tuple[Op, ...]:
-    """How each op is computed here. The order is the layer's: its output first."""
+    """How each op of a layer is computed here."""
     dtype = jnp.dtype(layer.param_dtype if layer.dtype is None else layer.dtype)
     y_shape = result_shape("output", x_shape, w_shape, spec, None)
+    return explain_ops(layer.transposed, layer.algorithm, (spec, x_shape, w_shape, y_shape, dtype))
+
+
+def explain_ops(transposed: bool, algorithm: str, facts: tuple[Any, ...]) -> tuple[Op, ...]:
+    """How each op is computed here, in the order of the layer's: its output first.
+
+    Args:
+        transposed: whether the layer's output is the op `input`.
+        algorithm: the one that is asked for, or `"auto"`.
+        facts: the spec, the shapes of x, w and y, and the dtype: what an automatic choice is made from.
+    """
     ops = []
-    for name, computes in _OPS[layer.transposed].items():
-        if layer.algorithm == "auto":
-            problem = Problem(name, spec, x_shape, w_shape, y_shape, dtype, platform=jax.default_backend())
-            algorithm, reason = choose(problem)
+    for name, computes in _OPS[transposed].items():
+        if algorithm == "auto":
+            taken, reason = choose(Problem(name, *facts, platform=jax.default_backend()))
         else:
-            algorithm, reason = layer.algorithm, f"algorithm={layer.algorithm!r} asks for it"
-        ops.append(Op(name, computes, algorithm, reason))
+            taken, reason = algorithm, f"algorithm={algorithm!r} asks for it"
+        ops.append(Op(name, computes, taken, reason))
     return tuple(ops)
 
 

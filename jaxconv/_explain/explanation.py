@@ -2,18 +2,22 @@
 
 import math
 import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import Any
 
-from jaxconv._explain import picture
+from jaxconv._explain import machine, picture
 from jaxconv._explain.axis import Axis
+from jaxconv._explain.machine import Machine
 from jaxconv._explain.picture.scene import Scene
+from jaxconv._explain.tables import hang, milliseconds, readable, table
 
 _WIDTH = 100  # of the text, in columns
 _INDENT = 22
 _FLOAT = 4  # bytes
+# What is timed.
+MEASURED = ("output", "input_gradient", "parameters_gradient")
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,9 @@ class Explanation:
         grouping: `"dense"`, `"grouped"` or `"depthwise"`, and the same in words.
         platform: where the layer is computed, by JAX's name.
         ops: how each of the three ops is computed, for a convolution.
+        given: the ceilings of the machine, where they were given.
+        measured: seconds that the output, the gradient of the input and that of the parameters took, after `measure`;
+            None of one that there is not.
 
     Example:
         >>> import jaxconv
@@ -107,6 +114,33 @@ class Explanation:
     grouping: tuple[str, str] = ("", "")
     platform: str = ""
     ops: tuple[Op, ...] = ()
+    given: Machine | None = None
+    measured: tuple[float | None, ...] = ()
+    timed: Callable[[], tuple[float | None, ...]] | None = field(default=None, repr=False, compare=False)
+
+    def measure(self) -> "Explanation":
+        """Times the layer on arrays of random numbers.
+
+        Returns:
+            The same with `measured`: the median of several times, each until the result is there.
+        """
+        return self if self.timed is None else replace(self, measured=self.timed())
+
+    @property
+    def machine(self) -> Machine:
+        """The ceilings: those that were given, or those of this machine, which are measured once in a process."""
+        return self.given or machine.measured("float32")
+
+    @property
+    def intensity(self) -> float:
+        """Floating-point operations of a batch, two for each multiply-accumulate, for each byte that is moved."""
+        moved = sum(self._bytes().values())
+        return 2 * self.batch * self.multiply_accumulates / moved if moved else 0.0
+
+    @property
+    def ceiling(self) -> str:
+        """What binds the layer: `"arithmetic"` or `"memory"`."""
+        return self.machine.ceiling(self.batch * self.multiply_accumulates, sum(self._bytes().values()))
 
     @property
     def batch(self) -> int:
@@ -117,6 +151,9 @@ class Explanation:
         parameters = sum(p.count for p in self.parameters)
         numbers = {"input": math.prod(self.input_shape), "parameters": parameters}
         return {name: _FLOAT * n for name, n in (numbers | {"output": math.prod(self.output_shape)}).items()}
+
+    def _seconds(self) -> float:
+        return self.machine.seconds(self.batch * self.multiply_accumulates, sum(self._bytes().values()))
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as dictionaries, lists, numbers and strings, ready for `json.dumps`.
@@ -157,6 +194,10 @@ class Explanation:
             },
             "groups": {"number": self.channels[2], "kind": self.grouping[0], "description": self.grouping[1]},
             "bytes": {"dtype": "float32", **self._bytes()},
+            "arithmetic_intensity": self.intensity,
+            "ceiling": self.ceiling,
+            "seconds_at_least": self._seconds(),
+            "seconds_measured": dict(zip(MEASURED, self.measured, strict=True)) if self.measured else None,
             "platform": self.platform or None,
             "algorithms": {
                 op.name: {"computes": op.computes, "algorithm": op.algorithm, "reason": op.reason} for op in self.ops
@@ -169,12 +210,12 @@ class Explanation:
         for title, texts in self._sections():
             for text in texts:
                 # Columns are aligned by runs of spaces, which a wrapped line keeps as its indent.
-                hang = " " * (_INDENT + _hang(text))
+                indent = " " * (_INDENT + hang(text))
                 lines += textwrap.wrap(
                     text,
                     _WIDTH,
                     initial_indent=title.ljust(_INDENT),
-                    subsequent_indent=hang,
+                    subsequent_indent=indent,
                     break_long_words=False,
                     break_on_hyphens=False,
                 )
@@ -182,16 +223,16 @@ class Explanation:
         return "\n".join(lines)
 
     def _sections(self) -> list[tuple[str, Sequence[str]]]:
-        shapes = _table([[str(self.input_shape), ", ".join(self.layout)], [str(self.output_shape), ""]])
+        shapes = table([[str(self.input_shape), ", ".join(self.layout)], [str(self.output_shape), ""]])
         sections: list[tuple[str, Sequence[str]]] = [
             ("input", shapes[:1]),
-            ("output", [*shapes[1:], *_table([[f"{name}:", text] for name, text in self.arithmetic], " ")]),
+            ("output", [*shapes[1:], *table([[f"{name}:", text] for name, text in self.arithmetic], " ")]),
         ]
         if self.parameters:
             total = sum(p.count for p in self.parameters)
             rows = [[p.name, str(p.shape), f"{p.count:,}", p.layout] for p in self.parameters]
             rows = [*rows, ["total", "", f"{total:,}", ""]]
-            sections.append(("parameters", _table(rows, right=(2,))))
+            sections.append(("parameters", table(rows, right=(2,))))
         else:
             sections.append(("parameters", ["none"]))
         if self.formula:
@@ -204,15 +245,29 @@ class Explanation:
         else:
             sections.append(("multiply-accumulates", ["none"]))
         if self.fields:
-            sections.append(("receptive field", _table([[f"{name}:", text] for name, text in self.fields], " ")))
+            sections.append(("receptive field", table([[f"{name}:", text] for name, text in self.fields], " ")))
         if self.padding:
             sections.append(("padding", self.padding))
         if self.grouping[1]:
             sections.append(("groups", [self.grouping[1]]))
-        rows = [[name, f"{n:,}", "bytes", _readable(n)] for name, n in self._bytes().items()]
-        sections.append(("memory (float32)", _table(rows, right=(1,))))
+        rows = [[name, f"{n:,}", "bytes", readable(n)] for name, n in self._bytes().items()]
+        sections.append(("memory (float32)", table(rows, right=(1,))))
+        flop, moved = 2 * self.batch * self.multiply_accumulates, sum(self._bytes().values())
+        sections.append(
+            (
+                "arithmetic intensity",
+                [
+                    f"{flop:,} / {moved:,} = {self.intensity:.1f} FLOP/byte",
+                    f"bound by {self.ceiling}: the ceilings of this machine meet at {self.machine.ridge:.1f} FLOP/byte",
+                ],
+            )
+        )
+        if self.measured:
+            rows = [[name.replace("_", " "), milliseconds(t)] for name, t in zip(MEASURED, self.measured, strict=True)]
+            rows = [["at least", milliseconds(self._seconds())], *(row for row in rows if row[1])]
+            sections.append(("milliseconds", table(rows, right=(1,))))
         if self.ops:
-            rows = _table([[op.name, op.computes, op.algorithm] for op in self.ops])
+            rows = table([[op.name, op.computes, op.algorithm] for op in self.ops])
             lines = [line for row, op in zip(rows, self.ops, strict=True) for line in (row, f"  {op.reason}")]
             sections.append((f"algorithms ({self.platform})", lines))
         return sections
@@ -244,26 +299,3 @@ class Explanation:
             sizes=tuple(f"{name}: {text}" for name, text in self.arithmetic),
         )
         picture.save(scene, path, description=str(self))
-
-
-def _readable(number: int) -> str:
-    """A number of bytes in a unit that leaves at most four digits."""
-    size, units = float(number), ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"]
-    while size >= 1024 and len(units) > 1:
-        size, units = size / 1024, units[1:]
-    return "" if units[0] == "bytes" else f"({size:.1f} {units[0]})"
-
-
-def _table(rows: Sequence[Sequence[str]], gap: str = "   ", right: Sequence[int] = ()) -> list[str]:
-    """The rows with their columns aligned, those in `right` at their ends."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
-    return [
-        gap.join(t.rjust(w) if i in right else t.ljust(w) for i, (t, w) in enumerate(zip(row, widths, strict=True)))
-        for row in rows
-    ]
-
-
-def _hang(text: str) -> int:
-    """How far the last column of a line of a table is from its start."""
-    parts = text.rstrip().rsplit("   ", 1)
-    return len(parts[0]) + 3 if len(parts) == 2 else (text.index(": ") + 2 if ": " in text[:10] else 0)

@@ -1,13 +1,20 @@
 """`explain`, and the table that names the function for each kind of layer."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from typing import Any, overload
 
 from jaxconv._explain.activation import explain_prelu, explain_softmax, is_prelu
 from jaxconv._explain.containers import explain_identity
 from jaxconv._explain.convolution import explain_convolution, is_convolution
 from jaxconv._explain.dropout import explain_dropout
 from jaxconv._explain.explanation import Explanation
+from jaxconv._explain.machine import parse_machine
+from jaxconv._explain.model.explanation import ModelExplanation
+from jaxconv._explain.model.inputs import parse_inputs, parse_static_shape
+from jaxconv._explain.model.make import explain_trace
+from jaxconv._explain.model.trace import Trace
 from jaxconv._explain.normalization import explain_norm, explain_response_norm
 from jaxconv._explain.padding import explain_pad
 from jaxconv._explain.parser import EXAMPLE, layer_of_text
@@ -22,24 +29,37 @@ from jaxconv._layers.padding import Pad
 from jaxconv._layers.patches import Flatten, Fold, Unfold
 from jaxconv._layers.pooling import AdaptiveAvgPool, AdaptiveMaxPool, AvgPool, LPPool, MaxPool, MaxUnpool
 from jaxconv._layers.resampling import ChannelShuffle, PixelShuffle, PixelUnshuffle, Upsampling
-from jaxconv._spec.arguments import parse_shape
-from jaxconv._spec.shapes import is_static
 
 
-def explain(layer: Any, input_shape: Sequence[int]) -> Explanation:
-    """What `layer` does to an input of `input_shape`, without computing it.
+@overload
+def explain(layer: str, input_shape: Sequence[int], *, machine: tuple[float, float] | None = None) -> Explanation: ...
+@overload
+def explain(layer: Any, input_shape: Any, *, machine: tuple[float, float] | None = None, **arguments: Any) -> Any: ...
+def explain(
+    layer: Any, input_shape: Any, *, machine: tuple[float, float] | None = None, **arguments: Any
+) -> Explanation | ModelExplanation:
+    """What a layer or a whole model does to an input of `input_shape`, without computing it.
+
+    A model is any module of Flax, NNX or Linen, and is explained in evaluation. It stays as it is.
 
     Args:
-        layer: a layer of `jaxconv.nnx` or `jaxconv.linen`, or its text, which is a call with literal arguments, such
-            as `"Conv2d(16, 33, 3, stride=2)"`; prefixes such as `torch.nn.` and the argument `rngs` are ignored.
-        input_shape: the shape of the input, batched or not.
+        layer: a layer of `jaxconv.nnx` or `jaxconv.linen`; or its text, which is a call with literal arguments, such
+            as `"Conv2d(16, 33, 3, stride=2)"`, where prefixes such as `torch.nn.` and the argument `rngs` are ignored;
+            or a model, with values or as `nnx.eval_shape` makes it.
+        input_shape: the shape of the input, batched or not. Of a model, of float32; an array or a
+            `jax.ShapeDtypeStruct` says another dtype, and a list of such is several inputs.
+        machine: how fast it is told to be, in FLOP/s of products and bytes/s of copies; by default both are measured,
+            once in a process, when a text or a dictionary is made.
+        **arguments: what else a model is called with, by name.
 
     Returns:
-        An `Explanation`, to be printed, or taken as a dictionary or as a picture.
+        An `Explanation` of a layer, a `ModelExplanation` of a model, to be printed, or taken as a dictionary or as a
+        picture.
 
     Raises:
-        TypeError: `layer` is not a layer, or an argument is of a wrong kind.
-        ValueError: the text names no layer of ours, or the layer cannot take such an input: the layer's own error.
+        TypeError: `layer` is neither a layer nor a model, or an argument is of a wrong kind.
+        ValueError: the text names no layer of ours, or the layer cannot take such an input: the layer's own error, of a
+            model with the layer's path in front.
 
     Example:
         >>> import jaxconv
@@ -52,19 +72,47 @@ def explain(layer: Any, input_shape: Sequence[int]) -> Explanation:
         >>> explanation.multiply_accumulates
         20592000
     """
-    shape = parse_shape("input_shape", input_shape)
-    if not is_static(shape):
-        raise ValueError(f"input_shape must be of numbers, got {shape}; choose a number for each symbolic size")
+    ceilings = None if machine is None else parse_machine(machine)
     if isinstance(layer, str):
         layer = layer_of_text(layer)
     for is_kind, explain_kind in _KINDS:
         if is_kind(layer):
-            return explain_kind(layer, shape)
+            if arguments:
+                raise TypeError(f"explain() takes no argument {next(iter(arguments))!r} for a layer, only for a model")
+            shape = parse_static_shape("input_shape", input_shape)
+            return replace(explain_kind(layer, shape), given=ceilings, timed=partial(_timed, layer, shape))
+    if (trace := _tracer(layer)) is not None:
+        return explain_trace(trace(layer, parse_inputs(input_shape), arguments), ceilings)
     what = f"the class {layer.__name__}; make a layer of it" if isinstance(layer, type) else type(layer).__name__
     raise TypeError(
-        f"layer must be a layer of jaxconv.nnx or jaxconv.linen, or its text such as {EXAMPLE}, got {what}"
+        "layer must be a layer of jaxconv.nnx or jaxconv.linen, or its text such as "
+        f"{EXAMPLE}, or a model of Flax, got {what}"
         + ("" if isinstance(layer, type) else "; of another framework's layer, try str(layer)")
     )
+
+
+def _timed(layer: Any, shape: tuple[int, ...]) -> tuple[float | None, ...]:
+    """The times of a layer, as a model of its own."""
+    trace = _tracer(layer)
+    assert trace is not None
+    (row,) = explain_trace(trace(layer, parse_inputs(shape), {}), None).measure().rows
+    return row.measured or ()
+
+
+def _tracer(model: Any) -> Callable[..., Trace] | None:
+    """What traces a model; its framework is imported already, by whom made it."""
+    if isinstance(model, type):
+        return None
+    modules = {base.__module__ for base in type(model).__mro__}
+    if "flax.nnx.module" in modules:
+        from jaxconv._explain.model.of_nnx import trace_nnx
+
+        return trace_nnx
+    if "flax.linen.module" in modules:
+        from jaxconv._explain.model.of_linen import trace_linen
+
+        return trace_linen
+    return None
 
 
 def _is(*classes: type) -> Callable[[Any], bool]:

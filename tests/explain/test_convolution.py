@@ -153,6 +153,8 @@ groups                1, dense: every output channel reads all 16 input channels
 memory (float32)      input        6,400,000   bytes   (6.1 MiB)
                       parameters      31,812   bytes   (31.1 KiB)
                       output       6,864,000   bytes   (6.5 MiB)
+arithmetic intensity  823,680,000 / 13,295,812 = 62.0 FLOP/byte
+                      bound by arithmetic: the ceilings of this machine meet at 20.0 FLOP/byte
 algorithms (cpu)      output   the output                   xla
                         it is a test
                       input    the gradient of the input    xla
@@ -164,4 +166,4 @@ algorithms (cpu)      output   the output                   xla
 @pytest.mark.usefixtures("asked")
 def test_the_text_of_the_documented_example(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
-    assert str(jaxconv.explain(EXAMPLE, EXAMPLE_SHAPE)) == GOLDEN
+    assert str(jaxconv.explain(EXAMPLE, EXAMPLE_SHAPE, machine=(4e11, 2e10))) == GOLDEN

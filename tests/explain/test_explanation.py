@@ -134,3 +134,17 @@ def test_the_dictionary_is_json(text, shape):
     assert given["arithmetic"] == dict(explanation.arithmetic)
     assert {a["name"]: a["output_size"] for a in given["axes"]} == {a.name: a.output_size for a in explanation.axes}
     assert set(given["algorithms"]) == ({"output", "input", "weight"} if "Conv" in text else set())
+
+
+def test_what_binds_a_layer():
+    layer = "Conv1d(3, 2, 3, bias=False)"
+    explanation = jaxconv.explain(layer, (5, 3, 9), machine=(100, 10))
+    flop, moved = 2 * 5 * 7 * 18, 4 * (5 * 27 + 18 + 5 * 14)
+    assert explanation.intensity == flop / moved
+    assert explanation.ceiling == "memory"
+    given = explanation.as_dict()
+    assert given["arithmetic_intensity"] == flop / moved
+    assert given["ceiling"] == "memory"
+    assert given["seconds_at_least"] == moved / 10
+    assert jaxconv.explain(layer, (5, 3, 9), machine=(10, 10)).ceiling == "arithmetic"
+    assert jaxconv.explain("MaxPool1d(2)", (5, 3, 9), machine=(1, 1e9)).ceiling == "memory"  # it has no products

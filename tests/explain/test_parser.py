@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+import torch
 from explained import EXAMPLE, EXAMPLE_SHAPE, called, explained, made, of_layers
 from flax import nnx
 
@@ -107,9 +108,9 @@ def test_a_text_that_makes_no_layer_is_refused(text, error, message):
     ("layer", "message"),
     [
         (3, "layer must be a layer of jaxconv.nnx or jaxconv.linen, or its text such as 'Conv2d(16, 33, 3, stride=2)'"),
-        (3, "got int; of another framework's layer, try str(layer)"),
+        (3, "or a model of Flax, got int; of another framework's layer, try str(layer)"),
         (jaxconv.linen.Conv2d, "got the class Conv2d; make a layer of it"),
-        (nnx.Dropout(0.5), "got Dropout; of another framework's layer, try str(layer)"),
+        (torch.nn.Dropout(0.5), "got Dropout; of another framework's layer, try str(layer)"),
     ],
 )
 def test_what_is_no_layer_is_refused(layer, message):

@@ -4,15 +4,16 @@ A layer connects many positions with one, along each axis apart. A convolution r
 many positions of the padded input. A transposed convolution writes: one input position adds to many positions of the
 output, whose ends are cut off. So one drawing serves both, with its sides exchanged.
 
-`scene`, `view`, `layout` and `caption` say what is drawn and where; `figure` and what it is made of draw it.
+`scene`, `view`, `layout` and `caption` say what is drawn and where; `figure` and what it is made of draw it. `model` is
+a drawing of another kind: how the receptive field of a model grows, and where its layers are under the roofline.
 """
 
 from os import PathLike
 
-from jaxconv._explain.picture.scene import Scene
+from jaxconv._explain.picture.scene import ModelScene, Scene
 
 
-def save(scene: Scene, path: str | PathLike, description: str) -> None:
+def save(scene: Scene | ModelScene, path: str | PathLike, description: str) -> None:
     """Draws `scene` into a PNG, whose metadata hold `description` for those who cannot see it.
 
     Raises:
@@ -24,7 +25,9 @@ def save(scene: Scene, path: str | PathLike, description: str) -> None:
         raise ImportError(
             'a picture needs matplotlib, which is not installed: pip install "jaxconv[picture]"'
         ) from error
-    from jaxconv._explain.picture.figure import draw  # brings in matplotlib, which `import jaxconv` does not
+    # They bring in matplotlib, which `import jaxconv` does not.
+    from jaxconv._explain.picture import figure, model
 
     with style.context("default"):  # the user's own may have other fonts and crop the canvas
-        draw(scene).savefig(path, format="png", metadata={"Title": scene.title, "Description": description})
+        drawn = figure.draw(scene) if isinstance(scene, Scene) else model.draw_model(scene)
+        drawn.savefig(path, format="png", metadata={"Title": scene.title, "Description": description})
