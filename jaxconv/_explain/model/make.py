@@ -50,7 +50,7 @@ def explain_trace(trace: Trace, machine: Machine | None) -> ModelExplanation:
 def _row(trace: Trace, unit: Unit, parameters: Sequence[int], reach: Reach | None, labels: Mapping[int, Any]) -> Row:
     layer = trace.layers[unit.call.event or 0]
     moved = {v: v.bytes for v in (*unit.inputs, *unit.outputs)}
-    moved |= {v: v.bytes for v in unit.leaves if v.leaf is not None and trace.leaves[v.leaf].is_parameter}
+    moved |= {v: v.bytes for v in unit.leaves if v.is_parameter}
     found = next((each for step in unit.steps if (each := ops(step))), ())
     seen = _seen(reach, labels)
     return Row(

@@ -42,7 +42,7 @@ class _Program:
         made = {v for e in self.equations for v in e.outputs}
         read = dict.fromkeys(v for e in self.equations for v in e.inputs if v not in made and v.constant is None)
         self.inputs = [v for v in read if v.leaf is None and v.is_live and _is_float(v)]
-        self.parameters = [v for v in read if v.leaf is not None and _is_float(v)]
+        self.parameters = [v for v in read if v.is_parameter and _is_float(v)]
         self.rest = [v for v in read if v not in (*self.inputs, *self.parameters)]
         self.results = [v for v in unit.outputs if v in made]
         self.arguments = tuple([_random(v) for v in group] for group in (self.inputs, self.parameters, self.rest))

@@ -15,7 +15,8 @@ class Value:
     Attributes:
         shape: its shape.
         dtype: its dtype.
-        leaf: which array of the model it is, if it is one.
+        leaf: which array of the model it is, or a part of, if it is one.
+        is_parameter: whether that is a parameter.
         is_live: whether it depends on an input.
         constant: its value, where that is a number in the program.
     """
@@ -23,6 +24,7 @@ class Value:
     shape: tuple[int, ...]
     dtype: Any
     leaf: int | None = None
+    is_parameter: bool = False
     is_live: bool = False
     constant: Any = None
 

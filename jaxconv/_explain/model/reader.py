@@ -41,15 +41,19 @@ def mark(array: Any, tracing: int, place: str, event: int) -> Any:
     return checkpoint_name(array, f"jaxconv.explain {tracing} {place} {event}")
 
 
-def read_program(closed: Any, leaves: int, tracing: int) -> Program:
-    """The program of a closed jaxpr whose first arguments are the arrays of the model.
+def read_program(closed: Any, are_parameters: Sequence[bool], tracing: int) -> Program:
+    """The program of a closed jaxpr whose first arguments are the arrays of the model, parameters or not.
 
     Names that another tracing has given are none: a compiled function may have kept them.
     """
     whole = Call()
     arguments = [_value(v.aval) for v in closed.jaxpr.invars]
+    leaves = len(are_parameters)
     for i, value in enumerate(arguments):
-        value.leaf, value.is_live = (i, False) if i < leaves else (None, True)
+        if i < leaves:
+            value.leaf, value.is_parameter = i, are_parameters[i]
+        else:
+            value.is_live = True
     reader, steps = _Reader(whole, tracing), []
     outputs = reader.read(closed, arguments, steps, 1)
     whole.inputs, whole.outputs = arguments[leaves:], outputs
@@ -210,4 +214,9 @@ def _argument(v: Any, outer: Value | None, is_live: bool) -> Value:
         return _value(v.aval, is_live=is_live)
     if outer.shape == tuple(v.aval.shape) and outer.leaf is not None and not outer.is_live:
         return outer
-    return _value(v.aval, leaf=outer.leaf, is_live=outer.is_live or (is_live and outer.leaf is None))
+    return _value(
+        v.aval,
+        leaf=outer.leaf,
+        is_parameter=outer.is_parameter,
+        is_live=outer.is_live or (is_live and outer.leaf is None),
+    )

@@ -144,7 +144,13 @@ def trace(
 
     with refusing(name) as noted:
         closed = jax.make_jaxpr(arrays_of)(list(arrays), inputs)
-        return Trace(name, read_program(closed, len(arrays), noted.tracing), list(leaves), noted.layers, modules)
+        return Trace(
+            name,
+            read_program(closed, [leaf.is_parameter for leaf in leaves], noted.tracing),
+            list(leaves),
+            noted.layers,
+            modules,
+        )
 
 
 @contextlib.contextmanager
