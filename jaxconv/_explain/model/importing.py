@@ -1,10 +1,12 @@
 """A model from its name, such as "package.module:Model": imported, never evaluated."""
 
+import difflib
 import importlib
 import inspect
 import re
 from typing import Any
 
+_LONGEST = 200  # a list of names
 _NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
@@ -28,8 +30,10 @@ def model_of_name(text: str) -> Any:
     for i, part in enumerate(path.split(".")):
         if not hasattr(found, part):
             where = ".".join([module_name, *path.split(".")[:i]])
-            names = ", ".join(n for n in vars(found) if not n.startswith("_")) if hasattr(found, "__dict__") else ""
-            raise ValueError(f"{where} has no {part!r}; it has {names[:200] or 'no names'}")
+            names = [name for name in getattr(found, "__dict__", {}) if not name.startswith("_")]
+            nearest = difflib.get_close_matches(part, names, n=1)
+            what = f"did you mean {nearest[0]!r}?" if nearest else f"it has {_listed(names)}"
+            raise ValueError(f"{where} has no {part!r}; {what}")
         found = getattr(found, part)
     if _is_model(found):
         return found
@@ -44,6 +48,12 @@ def model_of_name(text: str) -> Any:
     if not _is_model(made):
         raise TypeError(f"{text} must make a model of Flax, and makes a {type(made).__name__}")
     return made
+
+
+def _listed(names: list[str]) -> str:
+    """Names with commas between, as many as a message has room for."""
+    text = ", ".join(names)
+    return (text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...") or "no names"
 
 
 def _imported(name: str) -> Any:
