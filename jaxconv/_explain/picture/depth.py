@@ -21,17 +21,19 @@ def draw_depths(figure: Any, box: Box, scene: ModelScene) -> None:
     same = _alike(scene)
     depths = scene.depths[:1] if same else scene.depths
     known = [f for depth in depths for f in depth.fields if f is not None]
-    top = 1.25 * max([*known, *(depth.size for depth in depths)])
+    top = 1.25 * max([*known, *(depth.size for depth in scene.depths)])
     rows = range(1, len(scene.names) + 1)
     for depth, look in zip(depths, _LOOKS, strict=False):
         fields = [top if f is None else f for f in depth.fields]
         letters = ", ".join(d.axis for d in scene.depths) if same else depth.axis
         axes.step(rows, fields, where="mid", label=f"receptive field along {letters}", zorder=3, **look)
-    for size in sorted({depth.size for depth in depths}):
+    sizes = {depth.size: [d.axis for d in scene.depths if d.size == depth.size] for depth in scene.depths}
+    for i, (size, letters) in enumerate(sizes.items()):  # side by side, as some may be as good as equal
         axes.axhline(size, color=EDGE, linewidth=1.0, linestyle=(0, (6, 3)), zorder=1)
         axes.annotate(
-            f"size of the input, {size}", (rows[-1] + 0.5, size), xytext=(-4, 3), textcoords="offset points",
-            ha="right", fontsize=8.5, color=FAINT, family=SANS,
+            f"size along {', '.join(letters)}: {size}", (0.5, size), xytext=(6 + 130 * i, 3),
+            textcoords="offset points", ha="left", fontsize=8.5, color=FAINT, family=SANS,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 0.5},
         )  # fmt: skip
     if any(None in depth.fields for depth in depths):
         axes.axhspan(top * 0.97, top * 1.03, color=EDGE, alpha=0.35, linewidth=0, zorder=0)
@@ -48,11 +50,11 @@ def draw_depths(figure: Any, box: Box, scene: ModelScene) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(EDGE)
     if not same:
-        axes.legend(loc="upper left", frameon=False, fontsize=9, labelcolor=TEXT)
+        axes.legend(loc="lower right", frameon=False, fontsize=9, labelcolor=TEXT)
 
 
 def _alike(scene: ModelScene) -> bool:
-    return len({(d.size, tuple(d.fields)) for d in scene.depths}) == 1
+    return len({tuple(d.fields) for d in scene.depths}) == 1
 
 
 def _has_all(scene: ModelScene) -> bool:

@@ -1,6 +1,7 @@
 """The roofline: how fast a layer can be, from how much it computes for each byte that it moves."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from jaxconv._explain.picture.canvas import EDGE, FAINT, MONO, NEXT, SANS, TAP, TEXT, add_axes, write
@@ -20,7 +21,8 @@ def draw_roofline(figure: Any, box: Box, scene: ModelScene) -> None:
     intensities = [*(p.intensity for p in points), machine.ridge]
     left, right = min(intensities) / 3, max(intensities) * 3
     speeds = [_height(p, scene) for p in points]
-    bottom, top = min(*speeds, machine.bytes * left * 2) / 2, machine.flops * 3
+    lowest, top = min(*speeds, machine.bytes * left * 2), machine.flops * 3
+    bottom = lowest / (top / lowest) ** 0.4  # with room for numbers below the lowest point
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(left, right)
@@ -36,7 +38,7 @@ def draw_roofline(figure: Any, box: Box, scene: ModelScene) -> None:
         linewidth=0,
         zorder=0,
     )
-    _label_ceilings(axes, box, scene, (left, right, bottom, top))
+    _label_ceilings(axes, box, scene, (left, right, bottom, top), intensities)
     for point in points:
         area = 20 + 900 * point.share
         axes.scatter(
@@ -59,7 +61,10 @@ def _height(point: Point, scene: ModelScene) -> float:
     return reachable if point.speed is None else point.speed
 
 
-def _label_ceilings(axes: Any, box: Box, scene: ModelScene, limits: tuple[float, float, float, float]) -> None:
+def _label_ceilings(
+    axes: Any, box: Box, scene: ModelScene, limits: tuple[float, float, float, float], intensities: Sequence[float]
+) -> None:
+    """The ceilings' speeds: of the flat one at its end, of the other one where it is furthest from all points."""
     left, right, bottom, top = limits
     machine = scene.machine
     style = {"fontsize": 9, "family": SANS, "color": TEXT, "textcoords": "offset points"}
@@ -74,7 +79,8 @@ def _label_ceilings(axes: Any, box: Box, scene: ModelScene, limits: tuple[float,
     # On a page the slope is that of equal logarithms, by the inches that a factor takes along each axis.
     slope = (box.height / math.log(top / bottom)) / (box.width / math.log(right / left))
     angle = math.degrees(math.atan(slope))
-    where = left * (machine.ridge / left) ** 0.5
+    places = [left * (machine.ridge / left) ** (0.3 + 0.1 * i) for i in range(6)]
+    where = max(places, key=lambda x: min(abs(math.log(x / other)) for other in intensities))
     axes.annotate(
         f"memory: {_si(machine.bytes)}B/s", (where, machine.bytes * where), xytext=(-5, 7), ha="center", va="bottom",
         rotation=angle, rotation_mode="anchor", **style,
@@ -84,13 +90,13 @@ def _label_ceilings(axes: Any, box: Box, scene: ModelScene, limits: tuple[float,
 def _number(axes: Any, box: Box, places: list[tuple[float, float]], limits: tuple[float, float, float, float]) -> None:
     """The points' numbers below them, from left to right, each where there is room."""
     left, right, bottom, top = (math.log(n) for n in limits)
-    taken: list[tuple[float, float]] = []
-    for number, (x, y) in enumerate(places, 1):
-        at = ((x - left) / (right - left) * box.width, (y - bottom) / (top - bottom) * box.height)
+    inches = [((x - left) / (right - left) * box.width, (y - bottom) / (top - bottom) * box.height) for x, y in places]
+    taken = list(inches)  # by points, and by numbers
+    for number, ((x, y), (across, up)) in enumerate(zip(places, inches, strict=True), 1):
         down = 0.28
-        while any(abs(at[0] - a) < 0.24 and abs(at[1] - down - b) < 0.17 for a, b in taken):
-            down += 0.18
-        taken.append((at[0], at[1] - down))
+        while any(abs(across - a) < 0.24 and abs(up - down - b) < 0.17 for a, b in taken):
+            down += 0.09
+        taken.append((across, up - down))
         place = (math.exp(x), math.exp(y))
         below = {"xy": place, "xytext": (0, -72 * down), "textcoords": "offset points", "annotation_clip": False}
         line = {"arrowstyle": "-", "color": NEXT, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0}
