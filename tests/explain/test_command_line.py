@@ -14,8 +14,9 @@ from flax import nnx
 
 import jaxconv
 from jaxconv.__main__ import main
-from jaxconv._explain import machine
 from jaxconv._explain.model.importing import model_of_name
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
 
 MODULE = r"""
 from flax import linen as nn
@@ -81,7 +82,6 @@ def module(tmp_path, monkeypatch):
     (tmp_path / "zoo" / "broken.py").write_text("import not_there_at_all")
     (tmp_path / "zoo" / "wrong.py").write_text("1 +")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(machine, "measured", lambda dtype: machine.Machine(4e11, 2e10))
     yield "zoo.models"
     for name in [name for name in sys.modules if name.split(".")[0] == "zoo"]:
         del sys.modules[name]

@@ -17,6 +17,7 @@ import jaxconv.nnx
 from jaxconv.nnx import Conv1d, Conv2d, Conv3d, ConvTranspose2d, Flatten, Sequential
 
 MACHINE = (4e11, 2e10)
+pytestmark = pytest.mark.usefixtures("quick_compile")
 LAYERS = range(1000) if "JAXCONV_ALL" in os.environ else range(60)
 
 

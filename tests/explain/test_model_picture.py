@@ -47,11 +47,8 @@ def texts_of(figure):
 @pytest.mark.parametrize(
     ("name", "titles"),
     [
-        ("esrgan", ["receptive field over depth", "roofline: each layer as fast as its ceiling lets it be"]),
         ("mobilenet", ["receptive field over depth; the band at the top: everything", "roofline: each layer as"]),
-        ("unet", ["receptive field over depth", "roofline: each layer as fast as its ceiling lets it be"]),
         ("attentive", ["receptive field over depth; the band at the top: everything", "roofline: each layer as"]),
-        ("yolo", ["receptive field over depth", "roofline"]),
         ("recurrent", ["roofline"]),
         ("no parameters", ["receptive field over depth"]),
         ("nothing", []),

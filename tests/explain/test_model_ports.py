@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import jaxconv
 
-NAMES = tuple(PORTS) if "JAXCONV_ALL" in os.environ else ("mobilenet", "unet", "hifigan")
+NAMES = tuple(PORTS) if "JAXCONV_ALL" in os.environ else ("vgg", "unet", "hifigan")
 
 
 def seen_by_hooks(module, inputs):

@@ -17,6 +17,7 @@ import jaxconv
 from jaxconv.nnx import BatchNorm2d, Conv1d, Conv2d, Sequential
 
 MACHINE = (4e11, 2e10)
+pytestmark = pytest.mark.usefixtures("quick_compile")
 of_models = pytest.mark.parametrize("name", MODELS)
 
 
@@ -83,7 +84,7 @@ def test_a_model_stays_as_it_is():
     calls = [cls.__call__ for cls in classes]
     before = jax.tree.map(np.asarray, nnx.state(model))
     x = jnp.ones((1, 3, 20, 20))
-    out = model(x)
+    model(x)
     jaxconv.explain(model, x.shape)
     with pytest.raises(ValueError, match=re.escape("part.conv: input has 2 channels")):
         jaxconv.explain(model, (1, 2, 20, 20))
@@ -93,7 +94,6 @@ def test_a_model_stays_as_it_is():
     assert model.part.norm.use_running_average is False
     assert int(model.part.norm.num_batches_tracked[...]) == 2  # of the call, and none of the explanations
     assert jax.tree.structure(before) == jax.tree.structure(nnx.state(model))
-    np.testing.assert_array_equal(Compiled()(x), out)
     assert str(jaxconv.explain(model, x.shape, machine=MACHINE)) == str(
         jaxconv.explain(model, x.shape, machine=MACHINE)
     )
