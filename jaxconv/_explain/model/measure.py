@@ -39,8 +39,11 @@ class _Program:
     def __init__(self, unit: Unit):
         self.equations: list[Equation] = list(dict.fromkeys(step.whole for step in unit.steps))
         self.turns = min(e.times for e in self.equations)
-        made = {v for e in self.equations for v in e.outputs}
-        read = dict.fromkeys(v for e in self.equations for v in e.inputs if v not in made and v.constant is None)
+        made: set[Value] = set()
+        read: dict[Value, None] = {}
+        for equation in self.equations:  # one may hand on what it reads
+            read |= dict.fromkeys(v for v in equation.inputs if v not in made and v.constant is None)
+            made |= {v for v in equation.outputs if v not in read}
         self.inputs = [v for v in read if v.leaf is None and v.is_live and _is_float(v)]
         self.parameters = [v for v in read if v.is_parameter and _is_float(v)]
         self.rest = [v for v in read if v not in (*self.inputs, *self.parameters)]

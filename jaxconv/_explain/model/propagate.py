@@ -48,7 +48,10 @@ def _body(body: Body, known: Sequence[Reach | None], reaches: Reaches, slid: set
 
 def _scan(step: Step, known: Sequence[Reach | None], reaches: Reaches, slid: set[Label]) -> list[Reach | None]:
     """A loop, turn by turn: what is carried reads more after each. Of what it goes along it may read everything."""
-    (body,), consts, number = step.bodies, step.params["num_consts"], step.params["num_carry"]
+    (body,) = step.bodies
+    # What is gone along has an axis less in the body, and so has what is stacked.
+    number = sum(v.shape == out.shape for v, out in zip(step.outputs, body.outputs, strict=True))
+    consts = sum(v.shape == part.shape for v, part in zip(step.inputs, body.inputs, strict=True)) - number
     fixed, carried, along = known[:consts], list(known[consts : consts + number]), known[consts + number :]
     parts = [None if r is None else reduced(all_along(r, 0), (0,)) for r in along]
     length, found = step.params["length"], []
