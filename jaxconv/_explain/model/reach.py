@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
+from jaxconv._explain.model.factors import Factors, common, cut, finer, pieces, straight, whole
+
 # For each axis of an array the steps of its factors, in their order.
 Steps = tuple[tuple[Fraction, ...], ...]
-Factors = tuple[tuple[int, ...], ...]
 Number = Fraction | float  # a float only where it is infinite
 
 
@@ -89,11 +90,6 @@ def of_input(number: int, shape: Sequence[int]) -> Reach:
     return Reach(factors, fields)
 
 
-def whole(shape: Sequence[int]) -> Factors:
-    """The factors of axes none of which was merged."""
-    return tuple(() if n == 1 else (n,) for n in shape)
-
-
 def everything(reaches: Iterable[Reach | None], shape: Sequence[int]) -> Reach | None:
     """An array each of whose elements may depend on all that these do; None where none depends on an input."""
     known, factors = [r for r in reaches if r is not None], whole(shape)
@@ -119,7 +115,7 @@ def joined(reaches: Iterable[Reach | None], shape: Sequence[int]) -> Reach | Non
     known = [_as_shape(r, shape) for r in reaches if r is not None]
     if not known:
         return None
-    factors = tuple(_common([r.factors[axis] for r in known], n) for axis, n in enumerate(shape))
+    factors = tuple(common([r.factors[axis] for r in known], n) for axis, n in enumerate(shape))
     fields: dict[Label, Field] = {}
     for r in (_split(r, factors) for r in known):
         for label, field in r.fields.items():
@@ -217,7 +213,7 @@ def seen_through(reach: Reach, windows: Mapping[int, Windows]) -> Reach:
     for label, field in reach.fields.items():
         steps, low, high = list(field.steps), Fraction(0), Fraction(0)
         for axis, window in windows.items():
-            step, away = _straight(field.steps[axis], reach.factors[axis])
+            step, away = straight(field.steps[axis], reach.factors[axis])
             ends = (step * window.low, step * window.high)
             low, high = low + min(ends) + min(away, 0), high + max(ends) + max(away, 0)
             steps[axis] = (step * window.step,) * len(factors[axis])
@@ -225,27 +221,16 @@ def seen_through(reach: Reach, windows: Mapping[int, Windows]) -> Reach:
     return Reach(factors, fields)
 
 
-def _straight(steps: Sequence[Fraction], factors: Sequence[int]) -> tuple[Fraction, Fraction]:
-    """One step for an axis of several factors, and how far the interval is away from where that takes it, at most."""
-    if not steps:
-        return Fraction(0), Fraction(0)
-    step, away = steps[0], Fraction(0)
-    for s, n in zip(steps[1:], factors[1:], strict=True):
-        step /= n
-        away += (s - step) * (n - 1)
-    return step, away
-
-
 def reshaped(reach: Reach, shape: Sequence[int]) -> Reach | None:
     """The same elements in row order of another shape."""
     sizes = [n for f in reach.factors for n in f]
-    factors = _cut(sizes, shape)
-    pieces = None if factors is None else _pieces(sizes, [n for f in factors for n in f])
-    if factors is None or pieces is None:
+    factors = cut(sizes, shape)
+    cuts = None if factors is None else pieces(sizes, [n for f in factors for n in f])
+    if factors is None or cuts is None:
         return everything([reach], shape)
     fields = {}
     for label, field in reach.fields.items():
-        rest, steps = _finer([s for each in field.steps for s in each], pieces), []
+        rest, steps = finer([s for each in field.steps for s in each], cuts), []
         for f in factors:
             steps.append(rest[: len(f)])
             rest = rest[len(f) :]
@@ -253,68 +238,16 @@ def reshaped(reach: Reach, shape: Sequence[int]) -> Reach | None:
     return Reach(factors, fields)
 
 
-def _cut(sizes: Sequence[int], shape: Sequence[int]) -> Factors | None:
-    """The axes of a shape as factors each of which is a size, or a cut of one; None where they are not."""
-    if 0 in shape:
-        return None
-    left, factors = list(sizes), []
-    for n in shape:
-        axis = []
-        while n > 1:
-            piece = math.gcd(left[0], n)
-            if piece not in (left[0], n):  # the outer part of a size, or what is left of it
-                return None
-            axis.append(piece)
-            n //= piece
-            left = [left[0] // piece, *left[1:]] if left[0] > piece else left[1:]
-        factors.append(tuple(axis))
-    return tuple(factors)
-
-
-def _common(lists: Sequence[tuple[int, ...]], n: int) -> tuple[int, ...]:
-    """Factors of an axis of size n that all of these can be cut into; n itself where there are none."""
-    result: Sequence[int] = lists[0]
-    for other in lists[1:]:
-        a, b, cut = list(result), list(other), []
-        while a and b:
-            piece = math.gcd(a[0], b[0])
-            if piece not in (a[0], b[0]) or piece == 1:
-                return (n,)
-            cut.append(piece)
-            a, b = ([x[0] // piece, *x[1:]] if x[0] > piece else x[1:] for x in (a, b))
-        result = cut
-    return tuple(result)
-
-
 def _split(reach: Reach, factors: Factors) -> Reach:
     """The same with other factors of its axes; where they are no cuts of its own, nothing is known along the axis."""
-    cuts = [_pieces(own, new) for own, new in zip(reach.factors, factors, strict=True)]
+    cuts = [pieces(own, new) for own, new in zip(reach.factors, factors, strict=True)]
     fields = {}
     for label, field in reach.fields.items():
         pairs = list(zip(field.steps, cuts, factors, strict=True))
-        if any(cut is None and any(steps) for steps, cut, _ in pairs):
+        if any(into is None and any(steps) for steps, into, _ in pairs):
             fields[label] = _all(factors)
             continue
         still = Fraction(0)
-        steps = tuple((still,) * len(f) if cut is None else _finer(steps, cut) for steps, cut, f in pairs)
+        steps = tuple((still,) * len(f) if into is None else finer(steps, into) for steps, into, f in pairs)
         fields[label] = field.moved(steps)
     return Reach(factors, fields)
-
-
-def _pieces(own: Sequence[int], new: Sequence[int]) -> list[list[int]] | None:
-    """The factors `new` as the cuts of each of `own`, one after the other."""
-    rest, pieces = list(new), []
-    for n in own:
-        piece = []
-        while n > 1:
-            if not rest or n % rest[0]:
-                return None
-            piece.append(rest.pop(0))
-            n //= piece[-1]
-        pieces.append(piece)
-    return pieces
-
-
-def _finer(steps: Sequence[Fraction], pieces: Sequence[Sequence[int]]) -> tuple[Fraction, ...]:
-    """The steps of pieces, from those of what they are cut from."""
-    return tuple(s * math.prod(p[i + 1 :]) for s, p in zip(steps, pieces, strict=True) for i in range(len(p)))
