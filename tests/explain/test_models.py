@@ -14,7 +14,7 @@ from flax import nnx
 from models import MODELS, Compiled, Shared, TwoInputs
 
 import jaxconv
-from jaxconv.nnx import BatchNorm2d, Conv1d, Conv2d, Sequential
+from jaxconv.nnx import BatchNorm2d, Conv1d, Conv2d, Flatten, MaxPool2d, Sequential
 
 MACHINE = (4e11, 2e10)
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -141,6 +141,17 @@ def test_dtypes_count_their_bytes():
     explanation = jaxconv.explain(model, jax.ShapeDtypeStruct((2, 3, 8), jnp.float16), machine=MACHINE)
     assert explanation.rows[0].bytes == 2 * 48 + 2 * 48 + 4 * 36
     assert explanation.dtype == "bfloat16"
+
+
+def test_an_empty_batch_costs_nothing():
+    def make():
+        rngs = nnx.Rngs(0)
+        return Sequential(Conv2d(3, 4, 3, rngs=rngs), nnx.relu, MaxPool2d(2), Flatten(), nnx.Linear(48, 2, rngs=rngs))
+
+    explanation = jaxconv.explain(nnx.eval_shape(make), (0, 3, 8, 10), machine=MACHINE)
+    assert explanation.multiply_accumulates == 0
+    assert [row.output_shape for row in explanation.rows][2:] == [(0, 4, 3, 4), (0, 48), (0, 2)]
+    assert "0 FLOP" in str(explanation)
 
 
 def test_a_call_takes_more_arguments():

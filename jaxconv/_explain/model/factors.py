@@ -46,7 +46,9 @@ def common(lists: Sequence[tuple[int, ...]], n: int) -> tuple[int, ...]:
 
 
 def pieces(own: Sequence[int], new: Sequence[int]) -> list[list[int]] | None:
-    """The factors `new` as the cuts of each of `own`, one after the other."""
+    """The factors `new` as the cuts of each of `own`, one after the other; None where they are none."""
+    if tuple(own) == tuple(new):  # of which one may be 0
+        return [[n] for n in own]
     rest, found = list(new), []
     for n in own:
         piece = []
