@@ -1,5 +1,6 @@
 """Ports start, train and end as their twins in PyTorch do: scores, gradients, and every entry of the state dict."""
 
+import copy
 import os
 import sys
 from typing import NamedTuple
@@ -29,10 +30,8 @@ SGD = {"lr": 0.02, "momentum": 0.9, "weight_decay": 1e-2}
 # Of scores and gradients at the start; and of the state dict after training, and the scores that it gives.
 TOLERANCES = {np.float64: (1e-9, 1e-9), np.float32: (1e-4, 1e-3)}
 
-
-# Those whose course rounding hardly changes. A ReLU after batch norm over few pixels lets PyTorch's own ResNet come out
-# percents away from what it is in float64.
-IN_FLOAT32 = ("efficientnet", "convnext", "cyclegan", "vgg")
+# Those trained in float32, too, by default. With JAXCONV_ALL all are.
+USUALLY_IN_FLOAT32 = ("convnext", "cyclegan", "vgg")
 # Those that are trained by default, one of each kind of layer between them: to compile the steps of all takes minutes.
 # The others are only started, and trained with JAXCONV_ALL in the environment.
 USUALLY_TRAINED = ("convnext", "cyclegan", "densenet", "esrgan", "hifigan", "mobilenet", "unet3d", "unet_bilinear")
@@ -135,6 +134,12 @@ def ours(port, model, inputs, target):
     return Trained(before, after, named, state_dict(model, flattened=port.flattened))
 
 
+def as_float64(trained):
+    return jax.tree.map(
+        lambda a: np.asarray(a, np.float64) if np.issubdtype(np.asarray(a).dtype, np.floating) else a, trained
+    )
+
+
 def apart(got, expected, floor=0.0):
     got, expected = np.asarray(got), np.asarray(expected)
     assert (got.shape, got.dtype) == (expected.shape, expected.dtype)
@@ -156,22 +161,8 @@ def test_a_port_starts_as_in_pytorch(name):
     module.load_state_dict({key: torch.from_numpy(a) for key, a in found.items()}, strict=True)
 
 
-@pytest.mark.parametrize(
-    ("name", "dtype"),
-    [(name, np.float64) for name in TRAINED]
-    + [(name, np.float32) for name in IN_FLOAT32 if name in TRAINED or name == "vgg"],
-)
-def test_a_port_trains_as_in_pytorch(name, dtype):
-    port = PORTS[name]
-    torch.manual_seed(0)
-    rng = np.random.default_rng(0)
-    module = network("twins", port).to(torch.float64 if dtype is np.float64 else torch.float32)
-    model = blank(port, dtype)
-    assert load_state_dict(model, module.state_dict(), flattened=port.flattened).ok
-    inputs = [rng.normal(size=(STEPS, *shape)).astype(dtype) for shape in port.shapes]
-    target = rng.normal(size=scores_of(module, inputs).shape).astype(dtype)
-    got, expected = ours(port, model, inputs, target), theirs(module, inputs, target)
-
+def distances(got, expected, dtype):
+    """How far what has come out is from what should have, and how far it may be."""
     start, end = TOLERANCES[dtype]
     found = {"scores at the start": (apart(got.before, expected.before), start)}
     # Of gradients that are zero but for rounding there is nothing to compare but that they are.
@@ -182,12 +173,44 @@ def test_a_port_trains_as_in_pytorch(name, dtype):
     for key, value in expected.state.items():
         found[key] = apart(got.state[key], value, 1e-3), end
     found["scores at the end"] = apart(got.after, expected.after), end
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [(name, np.float64) for name in TRAINED]
+    + [(name, np.float32) for name in (TRAINED if "JAXCONV_ALL" in os.environ else USUALLY_IN_FLOAT32)],
+)
+def test_a_port_trains_as_in_pytorch(name, dtype):
+    port = PORTS[name]
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    module = network("twins", port).to(torch.float64 if dtype is np.float64 else torch.float32)
+    exact = copy.deepcopy(module).double()
+    model = blank(port, dtype)
+    assert load_state_dict(model, module.state_dict(), flattened=port.flattened).ok
+    inputs = [rng.normal(size=(STEPS, *shape)).astype(dtype) for shape in port.shapes]
+    target = rng.normal(size=scores_of(module, inputs).shape).astype(dtype)
+    got, expected = ours(port, model, inputs, target), theirs(module, inputs, target)
+
+    found = distances(got, expected, dtype)
+    assert found["scores at the start"][0] < found["scores at the start"][1]
     wrong = {key: f"{distance:.1e}" for key, (distance, tolerance) in found.items() if not distance < tolerance}
+    if wrong and dtype is np.float32:
+        # With a ReLU after batch norm over few pixels a rounding of a number that is nearly zero decides, and percents
+        # follow: in PyTorch, too. Then the exact course decides, and ours must be as near to it as PyTorch's.
+        exactly = theirs(exact, [x.astype(np.float64) for x in inputs], target.astype(np.float64))
+        own, others = (
+            max(distance for distance, _ in distances(as_float64(course), exactly, np.float64).values())
+            for course in (got, expected)
+        )
+        assert own < 2 * others, (own, others, wrong)
+        wrong = {}
     assert not wrong
 
     # And back: PyTorch takes what comes out, and computes what the port does.
     module.load_state_dict({key: torch.from_numpy(a) for key, a in got.state.items()}, strict=True)
-    assert apart(got.after, scores_of(module, inputs)) < start
+    assert apart(got.after, scores_of(module, inputs)) < TOLERANCES[dtype][0]
 
 
 def test_a_vocoder_takes_the_names_that_its_checkpoints_have():
