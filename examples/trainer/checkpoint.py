@@ -32,6 +32,18 @@ for name in ("absl", "asyncio"):
     logging.getLogger(name).setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)  # of abandoned writes
 
+_report = sys.unraisablehook
+
+
+def _report_but(unraisable: Any) -> None:
+    # After a failed write, concurrent ones find orbax's event loop closed, some when the run has ended: that error adds
+    # nothing.
+    if str(unraisable.exc_value) != "Event loop is closed":
+        _report(unraisable)
+
+
+sys.unraisablehook = _report_but
+
 FOLDER = "checkpoints"  # in a run's own
 CHECKSUMS = "checksums.json"  # beside it
 ITEMS = ("state", "about")
@@ -83,19 +95,11 @@ class Checkpoints:
             self.latest = self._manager.latest_step()
 
     def __enter__(self) -> "Checkpoints":
-        self._hook = sys.unraisablehook
-        sys.unraisablehook = self._report
         return self
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(Exception):  # `save` or `wait` has reported it
             self._manager.close()
-        sys.unraisablehook = self._hook
-
-    def _report(self, unraisable: Any) -> None:
-        # After a failed write, concurrent ones find orbax's event loop closed: that error adds nothing.
-        if str(unraisable.exc_value) != "Event loop is closed":
-            self._hook(unraisable)
 
     def save(self, step: int, state: Any, position: dict[str, Any], accuracy: float | None) -> None:
         """Starts a write in the background. Raises RunError if it, or the previous one, fails.
