@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxconv import functional
-from jaxconv._arrays import as_array, wide
+from jaxconv._arrays import as_array, promoted, wide
 from jaxconv._layers.plain import Plain, check_dtypes
 from jaxconv._spec.arguments import integer, number, one_of, truth
 from jaxconv._spec.normalization import (
@@ -82,13 +82,13 @@ class Norm(Plain):
         """
         options: Any = self
         x = as_array("input", x)
-        arrays = [v.dtype for name, v in variables.items() if v is not None and name != "num_batches_tracked"]
+        arrays = {name: v for name, v in variables.items() if v is not None and name != "num_batches_tracked"}
         if options.dtype is not None:
             dtype = jnp.dtype(options.dtype)
-        elif wide(x.dtype) != x.dtype and all(d == wide(x.dtype) for d in arrays):
+        elif wide(x.dtype) != x.dtype and all(v.dtype == wide(x.dtype) for v in arrays.values()):
             dtype = x.dtype
         else:
-            dtype = jnp.result_type(x.dtype, *(arrays or [options.param_dtype]))
+            dtype = promoted(input=x, **(arrays or {"param_dtype": jax.ShapeDtypeStruct((), options.param_dtype)}))
         x = x.astype(dtype)
         return x, {n: None if v is None else v.astype(wide(dtype)) for n, v in variables.items()}
 
