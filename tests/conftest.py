@@ -27,11 +27,12 @@ import hypothesis
 import jax
 import pytest
 
-# What takes long to compile is compiled once: many tests run the same training step, each from its own function.
+# What takes longer to compile than to read is compiled once: many tests run the same program, each from its own
+# function.
 _compiled = tempfile.TemporaryDirectory(prefix="jaxconv-tests-")
 atexit.register(_compiled.cleanup)
 jax.config.update("jax_compilation_cache_dir", _compiled.name)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
 
 # The same cases each time, and no time limit on one, which may be the first to compile.
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, database=None)
@@ -42,8 +43,8 @@ OF_EACH_TEST = 3
 # About how many cases `make test` runs of each test in these files, whose cases are programs to compile: it sets
 # JAXCONV_OF_EACH. With JAXCONV_ALL, and where pytest is called by hand, all are run.
 OF_MANY_CASES = {
-    "test_every_layer.py", "test_meshes.py", "test_pooling.py", "test_torch_grid.py", "test_torch_samples.py",
-    "test_transforms.py",
+    "test_algorithms.py", "test_convolution.py", "test_every_layer.py", "test_meshes.py", "test_moments.py",
+    "test_native.py", "test_pooling.py", "test_torch_grid.py", "test_torch_samples.py", "test_transforms.py",
 }  # fmt: skip
 
 
