@@ -67,8 +67,8 @@ def _number(value: Any, dtype: Any) -> Any:
 
 def _filler(value: Any, dtype: Any) -> Any:
     """A checked `value` as an argument of a compiled function; where it is None there is nothing to transfer."""
-    if isinstance(value, int) and dtype.kind not in "iu":  # a long int fits into no array before it is converted
-        return bool(value) if dtype.kind == "b" else float(value)
+    if isinstance(value, int):  # JAX would make it an array of the signed dtype that it has by default
+        return np.asarray(value, dtype) if dtype.kind in "iu" else bool(value) if dtype.kind == "b" else float(value)
     return value
 
 

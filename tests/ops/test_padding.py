@@ -1,5 +1,7 @@
 """Padding against the oracle: every mode, its transpose, crops, dtypes, and what the constant may be."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -137,3 +139,39 @@ def test_the_gradient_of_an_edge_is_added_in_float32(dtype):
     """In 16 bits a sum of ones stops at 2048 or 256."""
     of_x = jax.grad(lambda x: jaxconv.pad(x, (0, 4095), "replicate").sum())(jnp.ones((1, 1, 1), dtype))
     assert (of_x.dtype, float(of_x[0, 0, 0])) == (dtype, 4096)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])
+def test_an_array_of_integers_is_filled_with_what_it_can_hold(dtype):
+    x, bounds = np.ones((2, 3), dtype), np.iinfo(dtype)
+    for value in (int(bounds.min), int(bounds.max)):
+        with jax.enable_x64(dtype.endswith("64")):
+            assert int(jaxconv.pad(x, (1, 0), value=value)[0, 0]) == value
+    for value in (int(bounds.min) - 1, int(bounds.max) + 1):
+        with pytest.raises(ValueError, match=f"value must be between {bounds.min} and {bounds.max} where input has"):
+            jaxconv.pad(x, (1, 0), value=value)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "complex64", "complex128"])
+def test_an_array_of_floats_is_filled_with_its_largest_number_and_no_larger(dtype):
+    x = jnp.ones((2, 3), dtype)
+    largest = float(jnp.finfo(dtype).max)
+    for value in (largest, -largest, np.inf):
+        assert jaxconv.pad(x, (1, 0), value=value)[0, 0] == value
+    if dtype not in ("float64", "complex128"):  # beyond which Python has no float
+        for value in (1.01 * largest, -1.01 * largest):
+            with pytest.raises(ValueError, match=r"value must be between -.* where input has dtype"):
+                jaxconv.pad(x, (1, 0), value=value)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"])
+def test_an_array_of_integers_takes_the_value_of_each_narrower_dtype(dtype):
+    x, own = np.ones((2, 3), dtype), np.iinfo(dtype)
+    for other in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"):
+        value = jax.ShapeDtypeStruct((), other)  # of what is traced the dtype alone is known
+        filled = functools.partial(jaxconv.pad, x, (1, 0), "constant")
+        if own.min <= np.iinfo(other).min and np.iinfo(other).max <= own.max:
+            assert jax.eval_shape(filled, value).dtype == dtype
+        else:
+            with pytest.raises(TypeError, match=f"value has dtype {other}, whose numbers do not all fit"):
+                jax.eval_shape(filled, value)
