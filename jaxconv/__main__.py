@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -74,7 +75,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             explanation.picture(arguments.png)
     except (TypeError, ValueError, ImportError, OSError) as error:
         command.error(str(error))
-    print(json.dumps(explanation.as_dict(), indent=2) if arguments.json else explanation)
+    try:
+        print(json.dumps(explanation.as_dict(), indent=2) if arguments.json else explanation, flush=True)
+    except BrokenPipeError:  # who reads has enough, as `head` after ten lines; nothing is left to write at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

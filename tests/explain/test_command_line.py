@@ -214,3 +214,12 @@ def test_a_model_in_the_working_directory_is_found(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=environment)
     assert "Conv1d  (1, 2, 6)" in done.stdout
     assert not done.stderr
+
+
+def test_a_reader_who_has_enough_is_no_error(monkeypatch):
+    reads, writes = os.pipe()
+    os.close(reads)
+    with open(writes, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        main(["explain", EXAMPLE, "--input", ",".join(map(str, EXAMPLE_SHAPE))])
+        monkeypatch.undo()
