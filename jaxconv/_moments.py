@@ -28,7 +28,7 @@ from jax.interpreters import ad, batching
 
 from jaxconv._arrays import wide
 from jaxconv._lowering import reductions
-from jaxconv._lowering.primitives import bind, no_tangent, place, register
+from jaxconv._lowering.primitives import bind, is_native, no_tangent, place, register
 from jaxconv._lowering.reductions import spread_out
 
 moments_p = Primitive("norm_moments")
@@ -165,11 +165,11 @@ for _p in (moments_p, products_p, spread_p):
 
 
 def _compute_moments(x, *, facts):
-    return list(reductions.moments(x, reductions.is_native(x, **facts)))
+    return list(reductions.moments(x, is_native(x, **facts)))
 
 
 def _compute_products(x, m, g, *, facts):
-    return list(reductions.products(x, m, g, reductions.is_native(x, **facts)))
+    return list(reductions.products(x, m, g, is_native(x, **facts)))
 
 
 def _compute_spread(u, v, x, m, *, facts, dtype):

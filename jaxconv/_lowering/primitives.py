@@ -10,8 +10,10 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, mlir
 from jax.sharding import ManualAxisType, NamedSharding, PartitionSpec
 
+from jaxconv import _native
 from jaxconv._lowering import sharded
-from jaxconv._lowering.family import PLATFORMS
+from jaxconv._lowering.family import ONE, PLATFORMS
+from jaxconv._spec.shapes import is_static
 
 
 def bind(primitive: Primitive, *arrays: jax.Array, **params: Any) -> Any:
@@ -54,6 +56,12 @@ def register(primitive: Primitive, compute: Callable[..., Any], static: tuple[st
     mlir.register_lowering(primitive, partial(rule, platform="another platform"))
     for platform in PLATFORMS:
         mlir.register_lowering(primitive, partial(rule, platform=platform), platform=platform)
+
+
+def is_native(x: jax.Array, *, platform: str, portable: bool, devices: str = ONE) -> bool:
+    """Whether the kernels take `x`, of which each device of a program has a part of its own."""
+    of_kernels = _native.unavailable is None and str(x.dtype) in _native.STORAGES
+    return of_kernels and platform == "cpu" and not portable and devices == ONE and is_static(x.shape) and x.size > 0
 
 
 def _run(*arrays, compiled, **params):

@@ -12,16 +12,8 @@ import jax.numpy as jnp
 
 from jaxconv import _native
 from jaxconv._arrays import wide
-from jaxconv._lowering.family import ONE
-from jaxconv._spec.shapes import is_static
 
 REDUCED = (1, 3)
-
-
-def is_native(x: jax.Array, *, platform: str, portable: bool, devices: str = ONE) -> bool:
-    """Whether the kernels take the sums of `x`, of which each device of a program has a part of its own."""
-    of_kernels = _native.unavailable is None and str(x.dtype) in _native.STORAGES
-    return of_kernels and platform == "cpu" and not portable and devices == ONE and is_static(x.shape) and x.size > 0
 
 
 def moments(x: jax.Array, native: bool) -> Sequence[jax.Array]:
