@@ -15,6 +15,7 @@ import numpy as np
 
 OPS = ("output", "input", "weight")
 REDUCTIONS = ("moments", "products")
+POOLS = ("maxima", "put")
 STORAGES = ("float32", "bfloat16", "float16")
 
 _FOLDER = Path(__file__).parent
@@ -139,7 +140,7 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
         return None, f"the compiled library cannot be loaded: {error}"
     try:
         _declare(library)
-        handlers = {target(op): getattr(library, target(op)) for op in (*OPS, *REDUCTIONS)}
+        handlers = {target(op): getattr(library, target(op)) for op in (*OPS, *REDUCTIONS, *POOLS)}
     except AttributeError as error:
         return None, f"the compiled library is not of this version of the package, install it again: {error}"
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "tuning.h"
+
 namespace jaxconv {
 namespace {
 
@@ -225,6 +227,48 @@ std::string parse(int64_t op, int64_t rank, const int64_t* numbers, int64_t coun
   r.storage = static_cast<Storage>(*numbers++);
   r.bias = *numbers;
   return parse(static_cast<Op>(op), r, problem, work);
+}
+
+std::string parse(const PoolRequest& r, Pooling* p) {
+  const int64_t rank = r.kernel.count;
+  if (rank < 1 || rank > 3) return "a kernel of " + std::to_string(rank) + " axes: one to three are possible";
+  for (const Request::Numbers& given : {r.strides, r.low, r.dilations}) {
+    if (given.count != rank) return "kernel, strides, low and dilations must have one number per spatial axis";
+  }
+  if (r.channels_last != 0 && r.channels_last != 1) return "channels_last " + std::to_string(r.channels_last);
+  for (const Request::Numbers& shape : {r.x, r.y}) {
+    if (shape.count != rank + 2 || elements(shape) < 0) return "an array of shape " + numbers(shape);
+  }
+  const int64_t channel = r.channels_last ? rank + 1 : 1, first = r.channels_last ? 1 : 2;
+  p->channels_last = r.channels_last != 0;
+  p->storage = r.storage;
+  p->batch = r.x.values[0];
+  p->channels = r.x.values[channel];
+  if (r.y.values[0] != p->batch || r.y.values[channel] != p->channels) {
+    return "x of shape " + numbers(r.x) + " and y of " + numbers(r.y) + " differ in batch or channels";
+  }
+  int64_t taps = 1;
+  for (int64_t i = 0; i < 3; ++i) {
+    const int64_t axis = i - (3 - rank);
+    const bool given = axis >= 0;
+    const int64_t n = p->x_size[i] = given ? r.x.values[first + axis] : 1;
+    const int64_t m = p->y_size[i] = given ? r.y.values[first + axis] : 1;
+    const int64_t k = p->kernel[i] = given ? r.kernel.values[axis] : 1;
+    const int64_t s = p->stride[i] = given ? r.strides.values[axis] : 1;
+    const int64_t low = p->low[i] = given ? r.low.values[axis] : 0;
+    const int64_t d = p->dilation[i] = given ? r.dilations.values[axis] : 1;
+    const std::string where = " on spatial axis " + std::to_string(axis);
+    for (const int64_t number : {n, m, k, s, d}) {
+      if (number < 1 || number > kMost32) return "a number of " + std::to_string(number) + where;
+    }
+    if (!multiply(taps, k, kPoolTaps, &taps)) return "a window of more than " + std::to_string(kPoolTaps) + " taps";
+    if (low < 0 || low > k / 2) {
+      return "a pad of " + std::to_string(low) + " for " + std::to_string(k) + " taps" + where;
+    }
+    // The last window begins within the image or the padding before it; a window hangs over by less than a stride.
+    if ((m - 1) * s >= n + low || d * (k - 1) >= n + 2 * low + s) return "a window outside of the image" + where;
+  }
+  return "";
 }
 
 const char* op_name(int64_t i) { return entry(kOps, i); }

@@ -32,6 +32,18 @@ std::string parse(Op op, const Request& request, Problem* problem, Work* work);
 // channels_last, storage and bias. A list of another length is refused, and not read.
 std::string parse(int64_t op, int64_t rank, const int64_t* numbers, int64_t count, Problem* problem, Work* work);
 
+// The shapes and attributes of a call of a pool.
+struct PoolRequest {
+  Request::Numbers x, y;  // shapes
+  Request::Numbers kernel, strides, low, dilations;
+  int64_t channels_last;
+  Storage storage;
+};
+
+// Makes a pool of a request, or says in words why it is none; an empty string where it is one. Only a pool of arrays
+// without elements has a size of 0.
+std::string parse(const PoolRequest& request, Pooling* pooling);
+
 // The enumerators by number, spelled as in Python; null beyond the last.
 const char* op_name(int64_t i);
 const char* storage_name(int64_t i);

@@ -1,4 +1,4 @@
-// Where XLA and Python enter: the three handlers of XLA's foreign function interface, and what Python asks at lowering.
+// Where XLA and Python enter: the handlers of XLA's foreign function interface, and what Python asks at lowering.
 
 #include "xla/ffi/api/ffi.h"
 
@@ -197,6 +197,58 @@ ffi::Error reduce(ffi::ThreadPool pool, ffi::RemainingArgs arguments, ffi::Remai
   return current_error();
 }
 
+// (x) -> (y) or (y, which), or (which, g) -> (x): see pools.h.
+template <bool of_put>
+ffi::Error pool(ffi::ThreadPool pool, ffi::RemainingArgs arguments, ffi::RemainingRets results, Numbers kernel,
+                Numbers strides, Numbers low, Numbers dilations, int64_t channels_last) try {
+  const Isa* isa = chosen.load(std::memory_order_acquire);
+  if (isa == nullptr) return ffi::Error::Internal("jaxconv: no instruction set was chosen");
+  const bool of_which = !of_put && results.size() == 2;
+  if (arguments.size() != 1u + of_put || results.size() != 1u + of_which) {
+    return ffi::Error::InvalidArgument("jaxconv: " + std::to_string(arguments.size()) + " arguments and " +
+                                       std::to_string(results.size()) + " results of a pool");
+  }
+  const ffi::AnyBuffer given = taken(arguments.get<ffi::AnyBuffer>(of_put));
+  ffi::AnyBuffer result = *taken(results.get<ffi::AnyBuffer>(0));
+  const ffi::AnyBuffer x = of_put ? result : given, y = of_put ? given : result;
+  const ffi::AnyBuffer which = of_put     ? taken(arguments.get<ffi::AnyBuffer>(0))
+                               : of_which ? *taken(results.get<ffi::AnyBuffer>(1))
+                                          : result;
+  PoolRequest request{view(x.dimensions()),
+                      view(y.dimensions()),
+                      view(kernel),
+                      view(strides),
+                      view(low),
+                      view(dilations),
+                      channels_last,
+                      {}};
+  if (!storage_of(x.element_type(), &request.storage) || y.element_type() != x.element_type()) {
+    return ffi::Error::InvalidArgument("jaxconv: arrays must be of one dtype, float32, bfloat16 or float16");
+  }
+  if ((of_put || of_which) &&
+      (which.element_type() != ffi::DataType::U8 || which.element_count() != y.element_count())) {
+    return ffi::Error::InvalidArgument("jaxconv: which must have a byte for each window");
+  }
+  Pooling pooling;
+  const std::string refusal = parse(request, &pooling);
+  if (!refusal.empty()) return ffi::Error::InvalidArgument("jaxconv: " + refusal);
+  if (x.element_count() == 0) return ffi::Error::Success();
+
+  if (hints.load(std::memory_order_relaxed)) {
+    prefer_huge_pages(result.untyped_data(), static_cast<int64_t>(result.size_bytes()));
+  }
+  Helped threads = helped(pool);
+  uint8_t* const taps = of_put || of_which ? which.typed_data<uint8_t>() : nullptr;
+  if constexpr (of_put) {
+    isa->kernels->put(pooling, taps, given.untyped_data(), result.untyped_data(), &threads);
+  } else {
+    isa->kernels->maxima(pooling, given.untyped_data(), result.untyped_data(), taps, &threads);
+  }
+  return ffi::Error::Success();
+} catch (...) {
+  return current_error();
+}
+
 }  // namespace
 }  // namespace jaxconv
 
@@ -226,6 +278,22 @@ JAXCONV_HANDLER(jaxconv_weight, jaxconv::Op::weight);
 
 JAXCONV_REDUCTION(jaxconv_moments, false);
 JAXCONV_REDUCTION(jaxconv_products, true);
+
+#define JAXCONV_POOL(name, of_put)                                                    \
+  JAXCONV_EXPORT XLA_FFI_Error* name(XLA_FFI_CallFrame* call_frame);                  \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(name, jaxconv::pool<of_put>,                          \
+                                xla::ffi::Ffi::Bind()                                 \
+                                    .Ctx<xla::ffi::ThreadPool>()                      \
+                                    .RemainingArgs()                                  \
+                                    .RemainingRets()                                  \
+                                    .Attr<xla::ffi::Span<const int64_t>>("kernel")    \
+                                    .Attr<xla::ffi::Span<const int64_t>>("strides")   \
+                                    .Attr<xla::ffi::Span<const int64_t>>("low")       \
+                                    .Attr<xla::ffi::Span<const int64_t>>("dilations") \
+                                    .Attr<int64_t>("channels_last"))
+
+JAXCONV_POOL(jaxconv_maxima, false);
+JAXCONV_POOL(jaxconv_put, true);
 
 // How many bytes of scratch a call must bring, or -1 where it would be refused. `numbers` as in check.h's second parse.
 JAXCONV_EXPORT int64_t jaxconv_scratch_bytes(int64_t op, int64_t rank, const int64_t* numbers, int64_t count) {

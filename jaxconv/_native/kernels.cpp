@@ -9,6 +9,7 @@
 #include "forms/planar.h"
 #include "forms/winograd.h"
 #include "norms.h"
+#include "pools.h"
 
 namespace jaxconv::JAXCONV_ISA {
 namespace {
@@ -220,7 +221,22 @@ void dispatch_products(const Reduction& r, const void* x, const float* m, const 
   });
 }
 
-constexpr Kernels kKernels = {dispatch_output, dispatch_input, dispatch_weight, dispatch_moments, dispatch_products};
+void dispatch_maxima(const Pooling& p, const void* x, void* y, uint8_t* which, Parallel* threads) {
+  with_storage(p.storage, [&](auto* type) {
+    using T = decltype(type);
+    maxima(p, static_cast<T>(const_cast<void*>(x)), static_cast<T>(y), which, threads);
+  });
+}
+
+void dispatch_put(const Pooling& p, const uint8_t* which, const void* g, void* x, Parallel* threads) {
+  with_storage(p.storage, [&](auto* type) {
+    using T = decltype(type);
+    put(p, which, static_cast<T>(const_cast<void*>(g)), static_cast<T>(x), threads);
+  });
+}
+
+constexpr Kernels kKernels = {dispatch_output,   dispatch_input,  dispatch_weight, dispatch_moments,
+                              dispatch_products, dispatch_maxima, dispatch_put};
 
 }  // namespace
 }  // namespace jaxconv::JAXCONV_ISA

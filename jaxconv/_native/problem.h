@@ -38,6 +38,15 @@ struct Reduction {
   Storage storage;
 };
 
+// The maxima of windows. There are three spatial axes, the first ones of size 1 where there are fewer; along each, tap
+// t of window o is at position o * stride + t * dilation - low of x, and no tap where that is outside of it.
+struct Pooling {
+  int64_t batch, channels;
+  int64_t x_size[3], y_size[3], kernel[3], stride[3], low[3], dilation[3];
+  bool channels_last;
+  Storage storage;
+};
+
 // Runs job(context, i) once for each i in [0, count), on the threads there are, and returns when all have ended.
 // Which thread runs which job, and in which order, is not known: a job writes to what is its own.
 struct Parallel {
@@ -57,6 +66,9 @@ struct Kernels {
   void (*moments)(const Reduction&, const void* x, float* mean, float* rest, float* variance, Parallel*);
   void (*products)(const Reduction&, const void* x, const float* m, const void* g, float* of_g, float* of_products,
                    Parallel*);
+  // What pools.h says of them; `which` of maxima may be null.
+  void (*maxima)(const Pooling&, const void* x, void* y, uint8_t* which, Parallel*);
+  void (*put)(const Pooling&, const uint8_t* which, const void* g, void* x, Parallel*);
 };
 
 // How many bytes of scratch an op needs: the same for every instruction set.

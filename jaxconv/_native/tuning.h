@@ -142,6 +142,15 @@ constexpr int64_t kNormRun = 16;
 constexpr int64_t kNormJob = 8192;
 constexpr int64_t kNormJobs = 16;
 
+// -- pools -----------------------------------------------------------------------------------------------------------
+
+// Taps of a window: a byte says which, and one value is left for none.
+constexpr int64_t kPoolTaps = 255;
+// Numbers that a job reads or writes at least, and how many jobs there should be: rows that two jobs read are read
+// twice.
+constexpr int64_t kPoolJob = 16384;
+constexpr int64_t kPoolJobs = 16;
+
 // -- how sums are rounded --------------------------------------------------------------------------------------------
 //
 // A sum is taken in parts of so many products, and the parts are added: rounding errors grow with the length of a part

@@ -98,6 +98,17 @@ JAXCONV_INLINE void exchange_rows(Vec* rows) {
   }
 }
 
+// Every second number of a and then of b, from the first on.
+template <int... J>
+JAXCONV_INLINE Vec every_second(Vec a, Vec b, std::integer_sequence<int, J...>) {
+  return __builtin_shufflevector(a, b, (2 * J)...);
+}
+// The numbers of a and b in turn: those of the first half of both, or of the last one.
+template <bool Last, int... J>
+JAXCONV_INLINE Vec in_turn(Vec a, Vec b, std::integer_sequence<int, J...>) {
+  return __builtin_shufflevector(a, b, (J / 2 + (Last ? kLanes / 2 : 0) + (J % 2 ? kLanes : 0))...);
+}
+
 // The lanes of v that `from` names. Clang takes them one at a time where it is not told the instruction.
 JAXCONV_INLINE Vec pick(Vec v, Lanes from) {
 #if !defined(__clang__)

@@ -2,9 +2,9 @@
 
 A box of taps is pooled one axis after the other. Along an axis the taps of all windows are strided slices of the
 image, merged pairwise by a select (for the maximum) or a sum: a window of k_h * k_w taps costs k_h + k_w merges, its
-derivatives of any order are those of slices, selects and sums, and no window is ever gathered or scattered. Small
-windows that lie side by side have a form of their own for the maximum, whose gradient is written in one pass. Where the
-positions of the maxima are asked for they go with them, through the same merges.
+derivatives of any order are those of slices, selects and sums, and no window is ever gathered or scattered. Where the
+positions of the maxima are asked for they go with them, through the same merges. The maxima of small windows have two
+forms of their own, whose gradients are written in one pass: where the windows lie side by side, and where they overlap.
 """
 
 import itertools
@@ -19,7 +19,8 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
-from jaxconv._arrays import as_array, every, room_for_taps, wide
+from jaxconv._arrays import as_array, batched, every, room_for_taps, wide
+from jaxconv._maxima import maxima
 from jaxconv._ops import documents
 from jaxconv._ops.documents import public
 from jaxconv._ops.meshes import divided, images
@@ -66,6 +67,8 @@ __all__ = [
 
 # Windows side by side of more taps than this are pooled axis by axis, which takes fewer merges to compile.
 _MOST_TAPS = 16
+# And windows that overlap, which have as many as three along each of three axes.
+_MOST_OVERLAPPING = 27
 
 # What is merged of the taps of windows: an array of numbers, and where their positions are asked for one of those.
 Runs = tuple[jax.Array, ...]
@@ -494,6 +497,8 @@ def _max(x: jax.Array, spec: PoolSpec, indices: np.dtype | None) -> Any:
     dtype = x.dtype
     if _is_partition(x, spec):
         return _max_side_by_side(x, spec, indices)
+    if indices is None and _overlap(x, spec):
+        return batched(lambda x: maxima(x, spec), spec.rank, x)
     # The gradient of an element is the sum over the windows that it is the maximum of.
     x = x.astype(wide(dtype)) if any(s < span(k, d) for k, s, d in _each(spec, "kernel strides dilations")) else x
     lowest = _lowest(x.dtype)
@@ -566,6 +571,13 @@ def _is_partition(x: jax.Array, spec: PoolSpec) -> bool:
         and math.prod(spec.kernel) <= _MOST_TAPS
         and all(type(n) is int and k == s and p == 0 and d == 1 and m * k <= n for n, m, (k, s, p, d) in numbers)
     )
+
+
+def _overlap(x: jax.Array, spec: PoolSpec) -> bool:
+    """Whether small windows overlap along an axis, and leave no gaps along the others, in images of known size."""
+    small = math.prod(spec.kernel) <= _MOST_OVERLAPPING and is_static([x.shape[axis] for axis in spec.spatial_axes])
+    steps = list(zip(spec.strides, spec.kernel, strict=True))
+    return small and all(s <= k for s, k in steps) and any(s < k for s, k in steps)
 
 
 def _max_side_by_side(x: jax.Array, spec: PoolSpec, indices: np.dtype | None) -> Any:

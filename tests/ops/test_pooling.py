@@ -294,8 +294,9 @@ def test_the_maxima_are_the_same_without_their_indices_and_so_are_their_gradient
             yield (alone, *pull(g)), (value, *pull_too(g)), indices
 
     for alone, with_indices, indices in jax.jit(lambda x: list(both(x)))(x):
-        for a, b in zip(alone, with_indices, strict=True):
-            np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(alone[0], with_indices[0])
+        # What several windows send to a position is added in another order.
+        np.testing.assert_allclose(alone[1], with_indices[1], rtol=1e-6)
         taken = np.take_along_axis(np.asarray(x).reshape(2, 3, 72), np.asarray(indices).reshape(2, 3, -1), -1)
         np.testing.assert_array_equal(taken.reshape(indices.shape), alone[0])
 

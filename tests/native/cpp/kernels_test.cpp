@@ -327,6 +327,153 @@ bool sums_are_right(Random& random, Pool& pool) {
   return true;
 }
 
+// -- pools.h ---------------------------------------------------------------------------------------------------------
+
+// A pool as a call comes, in one to three axes.
+struct PoolCall {
+  int64_t rank;
+  std::vector<int64_t> x, y, kernel, strides, low, dilations;
+  bool channels_last;
+  Storage storage;
+
+  std::string parse_to(Pooling* pooling) const {
+    const auto view = [](const std::vector<int64_t>& n) {
+      return Request::Numbers{n.data(), static_cast<int64_t>(n.size())};
+    };
+    return parse({view(x), view(y), view(kernel), view(strides), view(low), view(dilations), channels_last, storage},
+                 pooling);
+  }
+};
+
+PoolCall pool_call(int64_t rank, int64_t batch, int64_t channels, bool channels_last, Storage storage) {
+  PoolCall call{rank, {batch}, {batch}, {}, {}, {}, {}, channels_last, storage};
+  if (!channels_last) call.x.push_back(channels), call.y.push_back(channels);
+  return call;
+}
+
+// A random pool against a walk through the windows, and what it sends back.
+bool maxima_are_right(Random& random, Pool& pool) {
+  const int64_t rank = random.of<int64_t>({1, 2, 2, 2, 3}), channels = random.of<int64_t>({1, 2, 5, 16, 17, 70});
+  PoolCall call = pool_call(rank, random.in(1, 2), channels, random.one_in(2),
+                            random.of({Storage::float32, Storage::bfloat16, Storage::float16}));
+  for (int64_t i = 0; i < rank; ++i) {
+    const int64_t k = random.in(1, rank == 3 ? 3 : 5), d = random.of<int64_t>({1, 1, 2, 3}), s = random.in(1, 5);
+    const int64_t n = random.in(1, rank == 3 ? 7 : random.one_in(6) ? 150 : 20), low = random.in(0, k / 2);
+    const int64_t room = n + 2 * low - d * (k - 1) - 1;
+    if (room < 0) return true;
+    // A window more, where one hangs over.
+    const int64_t more = random.one_in(2) && (room / s + 1) * s < n + low;
+    call.x.push_back(n), call.y.push_back(room / s + 1 + more), call.kernel.push_back(k);
+    call.strides.push_back(s), call.low.push_back(low), call.dilations.push_back(d);
+  }
+  if (call.channels_last) call.x.push_back(channels), call.y.push_back(channels);
+  Pooling p{};
+  if (const std::string refusal = call.parse_to(&p); !refusal.empty()) {
+    std::printf("a pool is refused: %s\n", refusal.c_str());
+    return false;
+  }
+  int64_t pixels = 1, places = 1;
+  for (int a = 0; a < 3; ++a) pixels *= p.x_size[a], places *= p.y_size[a];
+  const int64_t planes = p.batch * channels, bytes = p.storage == Storage::float32 ? 4 : 2;
+  if (planes * (pixels + places) > 200000) return true;
+  Bytes x(planes * pixels * bytes), g(planes * places * bytes), back(planes * pixels * bytes);
+  Bytes y(planes * places * bytes), alone(planes * places * bytes), which(planes * places);
+  for (int64_t i = 0; i < planes * pixels; ++i) {
+    const double value = std::round(random.normal());
+    naive::write(x.get(), i, random.one_in(20) ? NAN : random.one_in(4) ? -INFINITY : value, p.storage);
+  }
+  for (int64_t i = 0; i < planes * places; ++i) naive::write(g.get(), i, random.normal(), p.storage);
+  // Where position i of a plane is.
+  const auto at = [&](int64_t plane, int64_t i, int64_t count) {
+    return p.channels_last ? (plane / channels * count + i) * channels + plane % channels : plane * count + i;
+  };
+  std::vector<double> maxima(planes * places), sums(planes * pixels);
+  std::vector<int64_t> taps(planes * places, -1);  // -1 where a window misses x
+  for (int64_t plane = 0; plane < planes; ++plane) {
+    for (int64_t o = 0; o < places; ++o) {
+      const int64_t window[3] = {o / p.y_size[2] / p.y_size[1], o / p.y_size[2] % p.y_size[1], o % p.y_size[2]};
+      double best = -INFINITY;
+      int64_t tap = 0, best_tap = -1, winner = 0;
+      for (int64_t t0 = 0; t0 < p.kernel[0]; ++t0) {
+        for (int64_t t1 = 0; t1 < p.kernel[1]; ++t1) {
+          for (int64_t t2 = 0; t2 < p.kernel[2]; ++t2, ++tap) {
+            const int64_t t[3] = {t0, t1, t2};
+            int64_t i = 0;
+            bool inside = true;
+            for (int a = 0; a < 3; ++a) {
+              const int64_t position = window[a] * p.stride[a] + t[a] * p.dilation[a] - p.low[a];
+              inside = inside && position >= 0 && position < p.x_size[a];
+              i = i * p.x_size[a] + position;
+            }
+            if (!inside) continue;
+            const double value = naive::read(x.get(), at(plane, i, pixels), p.storage);
+            if (best_tap < 0 || value > best || std::isnan(value)) best = value, best_tap = tap, winner = i;
+          }
+        }
+      }
+      const int64_t to = at(plane, o, places);
+      maxima[to] = best, taps[to] = best_tap;
+      if (best_tap >= 0) sums[at(plane, winner, pixels)] += naive::read(g.get(), to, p.storage);
+    }
+  }
+  const double unit = p.storage == Storage::float32 ? 2e-6 : p.storage == Storage::float16 ? 1e-3 : 8e-3;
+  for (int i = 0; i < kIsaCount; ++i) {
+    if (!kIsas[i].supported()) continue;
+    // What a kernel leaves unwritten is seen: a tap that there is not, and NaN in every storage.
+    std::memset(y.get(), 0xff, planes * places * bytes), std::memset(alone.get(), 0xff, planes * places * bytes);
+    std::memset(which.get(), 0xff, planes * places), std::memset(back.get(), 0xff, planes * pixels * bytes);
+    Helped threads(random.in(1, kThreads), pool.schedule(), true);
+    uint8_t* const found = static_cast<uint8_t*>(which.get());
+    kIsas[i].kernels->maxima(p, x.get(), alone.get(), nullptr, &threads);
+    kIsas[i].kernels->maxima(p, x.get(), y.get(), found, &threads);
+    kIsas[i].kernels->put(p, found, g.get(), back.get(), &threads);
+    bool right = true;
+    for (int64_t k = 0; k < planes * places; ++k) {
+      for (Bytes* of : {&y, &alone}) {
+        const double value = naive::read(of->get(), k, p.storage);
+        right = right && (value == maxima[k] || (std::isnan(value) && std::isnan(maxima[k])));
+      }
+      right = right && (taps[k] < 0 || found[k] == taps[k]);
+    }
+    for (int64_t k = 0; k < planes * pixels; ++k) {
+      const double value = naive::read(back.get(), k, p.storage);
+      right = right && std::fabs(value - sums[k]) <= unit * (1 + std::fabs(sums[k]));
+    }
+    if (right) continue;
+    std::printf("maxima on %s: batch %ld channels %ld last %d storage %d", kIsas[i].name, (long)p.batch, (long)channels,
+                p.channels_last, static_cast<int>(p.storage));
+    for (int a = 0; a < 3; ++a) {
+      std::printf("; x %ld y %ld kernel %ld stride %ld low %ld dilation %ld", (long)p.x_size[a], (long)p.y_size[a],
+                  (long)p.kernel[a], (long)p.stride[a], (long)p.low[a], (long)p.dilation[a]);
+    }
+    std::printf("\n");
+    return false;
+  }
+  return true;
+}
+
+// Whatever the numbers of a pool are, it is taken or refused; a sanitizer sees those that do not fit.
+bool any_pool_is_taken_or_refused(Random& random) {
+  int taken = 0, refused = 0;
+  for (int i = 0; i < 20000; ++i) {
+    const auto number = [&]() -> int64_t {
+      if (random.one_in(40)) return random.of<int64_t>({INT64_MAX, INT64_MIN, -1, 0, 255, 256, int64_t{1} << 31});
+      return random.one_in(20) ? int64_t{1} << random.in(0, 40) : random.in(1, 3);
+    };
+    PoolCall call = pool_call(random.in(1, 3), random.in(0, 2), number(), random.one_in(2), Storage::float32);
+    for (int64_t a = 0; a < call.rank; ++a) {
+      call.x.push_back(number()), call.y.push_back(number()), call.kernel.push_back(number());
+      call.strides.push_back(number()), call.low.push_back(random.one_in(3) ? number() : 0);
+      call.dilations.push_back(number());
+    }
+    if (call.channels_last) call.x.push_back(1), call.y.push_back(1);
+    if (random.one_in(20)) call.low.pop_back();
+    Pooling p;
+    ++(call.parse_to(&p).empty() ? taken : refused);
+  }
+  return taken > 1000 && refused > 1000;
+}
+
 // -- parallel.h --------------------------------------------------------------------------------------------------
 
 // Keeps every thread of a pool from taking a task while it is there.
@@ -641,6 +788,7 @@ int main(int count, char** arguments) {
   expect("a list of any length is answered", a_list_of_any_length_is_answered(random));
   expect("any size is planned or refused", any_size_is_planned_or_refused(random));
   expect("the largest sizes are known", the_largest_sizes_are_known());
+  expect("any pool is taken or refused", any_pool_is_taken_or_refused(random));
 
   std::atomic<int64_t> wrong{0};
   {
@@ -650,6 +798,7 @@ int main(int count, char** arguments) {
       for (int64_t i = 0; i < options.problems; ++i) {
         if (!right(random_problem(random, options.work), random, pool)) ++wrong;
         if (!sums_are_right(random, pool)) ++wrong;
+        if (!maxima_are_right(random, pool)) ++wrong;
       }
     };
     std::vector<std::thread> callers;
@@ -661,7 +810,8 @@ int main(int count, char** arguments) {
     if (kIsas[i].supported()) isas += (isas.empty() ? "" : ", ") + std::string(kIsas[i].name);
   }
   std::printf(
-      "%lld problems (%d threads, seed %lld), each for 3 ops, and as many sums on %s: %lld wrong; %d other checks "
+      "%lld problems (%d threads, seed %lld), each for 3 ops, and as many sums and maxima on %s: %lld wrong; %d other "
+      "checks "
       "failed\n",
       static_cast<long long>(options.problems * kCallers), kCallers, static_cast<long long>(options.seed), isas.c_str(),
       static_cast<long long>(wrong.load()), failures);
