@@ -8,7 +8,7 @@ import jax
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, mlir
-from jax.sharding import ManualAxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, ManualAxisType, NamedSharding, PartitionSpec
 
 from jaxconv import _native
 from jaxconv._lowering import sharded
@@ -76,6 +76,15 @@ def _lower(ctx, *arrays, primitive: Primitive, compute: Callable[..., Any], plat
         ctx, facts["devices"] = sharded.spread(ctx)
     # Nothing is moved between devices, and the zeros that a loop starts from vary over no axis of a shard_map: so the
     # arguments are seen as if they did not, either.
-    ctx = ctx.replace(avals_in=[aval.update(manual_axis_type=ManualAxisType()) for aval in ctx.avals_in])
+    ctx = ctx.replace(avals_in=[_as_seen(aval) for aval in ctx.avals_in])
     computed = partial(compute, facts=facts)
     return mlir.lower_fun(computed, multiple_results=primitive.multiple_results)(ctx, *arrays, **params)
+
+
+def _as_seen(aval: Any) -> Any:
+    aval = aval.update(manual_axis_type=ManualAxisType())
+    if AxisType.Explicit not in aval.sharding.mesh.axis_types:
+        return aval
+    # What one part of an op leaves to another that is called later, as to its gradient, has the type that it had
+    # between them, and not the one that it has within the op: see `divided` of `_ops/meshes.py`.
+    return aval.update(sharding=NamedSharding(jax.sharding.get_abstract_mesh(), PartitionSpec()))

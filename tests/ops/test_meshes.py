@@ -45,6 +45,7 @@ CASES = {
         "float32[6,4,3]",
     ),
     "max_pool2d": (lambda x, w: jaxconv.max_pool2d(x, 2), (8, 4, 7, 6), (2,), "float32[8@n,4,3,3]"),
+    "max_pool2d, overlapping": (lambda x, w: jaxconv.max_pool2d(x, 3, 2, 1), (8, 4, 7, 6), (2,), "float32[8@n,4,4,3]"),
     "max_pool2d with indices": (
         lambda x, w: sum(a.astype("float32") for a in jaxconv.max_pool2d(x, 3, 2, 1, return_indices=True)),
         (8, 4, 7, 6),
