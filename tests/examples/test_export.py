@@ -1,6 +1,7 @@
 """The network of a run in a file: as a function, and by the commands that write and run it."""
 
 import dataclasses
+import doctest
 import re
 import shutil
 from pathlib import Path
@@ -122,7 +123,9 @@ def test_what_a_run_left_is_exported_and_says_what_it_sees(run, tmp_path, capsys
     assert sum(float(row[1].rstrip("%")) for row in rows) == pytest.approx(100, abs=0.1)
 
     # As the page on training says it is used elsewhere.
-    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/training.md").read_text(), re.DOTALL)
+    examples = doctest.DocTestParser().get_examples((ROOT / "docs/training.md").read_text())
+    program = "".join(example.source for example in examples)
+    assert "network.jax" in program
     names = {"images": images(3)}
     exec(program.replace("runs/mnist/network.jax", str(file)), names)
     assert {name: values.shape for name, values in names["probabilities"].items()} == dict.fromkeys("0123456789", (3,))
