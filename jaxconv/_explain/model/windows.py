@@ -76,6 +76,16 @@ def _reduce_window(step: Step) -> Sliding:
     return Sliding(0, axes, None, range(len(shape)))
 
 
+def _maxima(step: Step) -> Sliding:
+    """Our maxima of windows that overlap."""
+    spec, shape = step.params["spec"], step.outputs[0].shape
+    axes = {}
+    for a, k, s, p, d in zip(spec.spatial_axes, spec.kernel, spec.strides, spec.padding, spec.dilations, strict=True):
+        axis = a + len(shape)
+        axes[axis] = _windows(shape[axis], s, p, d * (k - 1))
+    return Sliding(0, axes, None, range(len(shape)))
+
+
 def _windows(size: int, stride: int, low: int, span: int, dilation: int = 1) -> Windows:
     """Windows of a span on an axis that is dilated first, and then padded."""
     return Windows(size, Fraction(stride, dilation), Fraction(-low, dilation), Fraction(span - low, dilation))
@@ -101,6 +111,7 @@ WINDOWS: dict[str, Callable[[Step], Sliding | None]] = {
     "conv_output": _output,
     "conv_output_bias": _output,
     "conv_input": _input,
+    "pool_maxima": _maxima,
     "reduce_window": _reduce_window,
     "reduce_window_sum": _reduce_window,
     "reduce_window_max": _reduce_window,
