@@ -25,10 +25,11 @@ from jax import lax
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching
+from jax.sharding import AxisType
 
-from jaxconv._lowering import select
+from jaxconv._lowering import select, sharded
 from jaxconv._lowering.common import add_bias, sum_to_bias
-from jaxconv._lowering.family import Problem, make_problem
+from jaxconv._lowering.family import SEVERAL, Problem, make_problem
 from jaxconv._lowering.family import names as array_names
 from jaxconv._lowering.primitives import bind, no_tangent, place, register
 from jaxconv._spec.convolution import ConvSpec
@@ -86,10 +87,17 @@ def _op(primitive: Primitive, arrays: tuple[jax.Array, ...], spec: ConvSpec, siz
     precision, preferred_element_type, algorithm = options
     dtype = jnp.dtype(arrays[0].dtype if preferred_element_type is None else preferred_element_type)
     params = {"spec": spec, "size": size, "dtype": dtype, "precision": precision, "algorithm": algorithm}
-    if family := select.without_primitive(algorithm):
+    if (family := select.without_primitive(algorithm)) and not any(map(_may_be_divided, arrays)):
         problem = _problem(primitive, *arrays[:2], **params)
         return getattr(family, problem.op)(problem, *arrays)
     return bind(primitive, *arrays, **params)
+
+
+def _may_be_divided(array: jax.Array) -> bool:
+    """Whether an array is one of a mesh's: XLA's partitioner divides some gradients of `lax` convolutions wrongly."""
+    mesh = jax.typeof(array).sharding.mesh
+    sizes = zip(mesh.axis_sizes, mesh.axis_types, strict=True)
+    return any(n > 1 and kind != AxisType.Manual for n, kind in sizes)
 
 
 def _problem(primitive: Primitive, a, b, *, spec, size, dtype, precision, algorithm, **facts) -> Problem:
@@ -305,8 +313,16 @@ def _compute(*arrays, primitive: Primitive, facts: dict[str, Any], dtype, algori
     # A result narrower than the arguments, as the transpose of a widening one has, is rounded at the end.
     through = jnp.promote_types(arrays[0].dtype, dtype)
     problem = _problem(primitive, *arrays[:2], dtype=through, algorithm=algorithm, **params, **facts)
-    result = getattr(select.family_for(problem, algorithm), problem.op)(problem, *arrays)
-    return jax.tree.map(lambda a: a.astype(dtype), list(result) if primitive.multiple_results else result)
+    select.check(problem, algorithm)
+
+    def results(problem: Problem, *arrays) -> list[jax.Array]:
+        found = getattr(select.family_for(problem, algorithm), problem.op)(problem, *arrays)
+        return list(found) if primitive.multiple_results else [found]
+
+    in_parts = problem.devices == SEVERAL
+    found = sharded.divided(problem, results, arrays) if in_parts else results(problem, *arrays)
+    found = [a.astype(dtype) for a in found]
+    return found if primitive.multiple_results else found[0]
 
 
 for _p in _OPS:

@@ -106,10 +106,11 @@ class Problem:
         """What the shapes of the arguments leave open: see `result_shape`."""
         return {"output": (), "input": self.spec.size_of(self.x_shape), "weight": self.w_shape[2:]}[self.op]
 
-    def part(self, first: Sequence[Size], second: Sequence[Size], **facts: Any) -> "Problem":
-        """The same op of parts of the arguments, of these shapes; `facts` are what else differs."""
-        spec = facts.get("spec", self.spec)
-        return replace(self, **_shapes(self.op, first, second, spec, self.size), **facts)
+    def part(
+        self, first: Sequence[Size], second: Sequence[Size], *, spec: ConvSpec, size: Any, **facts: Any
+    ) -> "Problem":
+        """The same op of parts of the arguments, as `make_problem` has them; `facts` are what else differs."""
+        return replace(self, spec=spec, **_shapes(self.op, first, second, spec, size), **facts)
 
 
 def make_problem(

@@ -14,8 +14,7 @@ import numpy as np
 
 from jaxconv import _native
 from jaxconv._arrays import wide
-from jaxconv._lowering import sharded
-from jaxconv._lowering.family import HIDDEN, NOT_KNOWN, SEVERAL, Problem
+from jaxconv._lowering.family import HIDDEN, NOT_KNOWN, Problem
 from jaxconv._spec.padding import PADDING_MODES
 from jaxconv._spec.shapes import is_static
 
@@ -51,23 +50,18 @@ def cannot(problem: Problem) -> str | None:
 
 def output(problem: Problem, x: jax.Array, w: jax.Array, b: jax.Array | None = None) -> jax.Array:
     """See `Family.output`."""
-    return _run(problem, x, w, *([] if b is None else [b]))[0]
+    return _call(problem, x, w, *([] if b is None else [b]))[0]
 
 
 def input(problem: Problem, w: jax.Array, y: jax.Array) -> jax.Array:
     """See `Family.input`."""
-    return _run(problem, w, y)[0]
+    return _call(problem, w, y)[0]
 
 
 def weight(problem: Problem, x: jax.Array, y: jax.Array) -> Any:
     """See `Family.weight`."""
-    found = _run(problem, x, y)
+    found = _call(problem, x, y)
     return tuple(found) if problem.bias else found[0]
-
-
-def _run(problem: Problem, *arrays: jax.Array) -> list[jax.Array]:
-    """The op's results, computed in parts where devices share it."""
-    return sharded.divided(problem, _call, arrays) if problem.devices == SEVERAL else _call(problem, *arrays)
 
 
 def _call(problem: Problem, *arrays: jax.Array) -> list[jax.Array]:

@@ -72,8 +72,7 @@ def _run(*arrays, compiled, **params):
 def _lower(ctx, *arrays, primitive: Primitive, compute: Callable[..., Any], platform: str, **params):
     """The lowering rule of all of them."""
     facts = {"platform": platform, "portable": ctx.module_context.lowering_parameters.for_export}
-    if platform == "cpu" and not facts["portable"]:
-        ctx, facts["devices"] = sharded.spread(ctx)
+    ctx, facts["devices"] = sharded.spread(ctx)
     # Nothing is moved between devices, and the zeros that a loop starts from vary over no axis of a shard_map: so the
     # arguments are seen as if they did not, either.
     ctx = ctx.replace(avals_in=[_as_seen(aval) for aval in ctx.avals_in])
