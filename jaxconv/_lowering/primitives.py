@@ -29,11 +29,13 @@ def bind(primitive: Primitive, *arrays: jax.Array, **params: Any) -> Any:
 
 
 def place(a: Any) -> dict[str, Any]:
-    """What a result has of the type of an argument, beside shape and dtype: over which axes of a mesh it varies."""
-    if not (varying := a.mat.varying):  # and so do the others, after `bind`
+    """What a result has of the type of an argument, beside shape and dtype: its mesh, and over which axes it varies."""
+    mesh = jax.sharding.get_abstract_mesh()
+    mesh = a.sharding.mesh if mesh.empty else mesh
+    if mesh.empty:
         return {}
-    sharding = NamedSharding(a.sharding.mesh, PartitionSpec())
-    return {"sharding": sharding, "manual_axis_type": ManualAxisType(varying=varying)}
+    sharding = NamedSharding(mesh, PartitionSpec())
+    return {"sharding": sharding, "manual_axis_type": ManualAxisType(varying=a.mat.varying)}  # as do others, by `bind`
 
 
 def no_tangent(a: Any) -> ad.Zero:

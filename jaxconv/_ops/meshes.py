@@ -6,6 +6,7 @@ divided as the axes are that it has from its arguments.
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,26 +25,34 @@ def divided(
         run: an op of the arrays.
         arrays: its arguments; None for a bias that is not there.
         places: for each axis of the result (which array, which of its axes) it is divided like; None where it is whole.
-            A mesh axis that is named twice is the first one's. Of several results it is a tuple of such lists, None
-            where one is missing.
+            So is one whose size the mesh does not divide, and a mesh axis that is named twice is the first one's. Of
+            several results it may be a tuple of such lists, None where one is missing.
         static: what else `run` takes; nothing that is traced.
     """
     if AxisType.Explicit not in jax.sharding.get_abstract_mesh().axis_types:
         return run(*arrays, **static)
     specs = [() if a is None else tuple(jax.typeof(a).sharding.spec) for a in arrays]
-    several = places if isinstance(places, tuple) else (places,)
-    results = tuple(None if each is None else _spec_of(each, specs) for each in several)
-    result = results if isinstance(places, tuple) else results[0]
+    untyped = [None if a is None else jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays]
+    with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
+        found = jax.eval_shape(functools.partial(run, **static), *untyped)
+    if isinstance(places, tuple):
+        pairs = zip(places, found, strict=True)
+        result = tuple(None if each is None else _spec_of(each, specs, a.shape) for each, a in pairs)
+    else:
+        result = jax.tree.map(lambda a: _spec_of(places, specs, a.shape), found)
     return _typed(run, tuple(static.items()), result)(*arrays)
 
 
-def _spec_of(places: Any, specs: Sequence[tuple[Any, ...]]) -> PartitionSpec:
+def _spec_of(places: _Places, specs: Sequence[tuple[Any, ...]], shape: Sequence[int]) -> PartitionSpec:
+    sizes = jax.sharding.get_abstract_mesh().shape
     entries: list[Any] = []
     taken: set[Any] = set()
-    for place in places:
+    for place, size in zip(places, shape, strict=True):
         entry = specs[place[0]][place[1]] if place is not None else None
         names = {entry} if isinstance(entry, str) else set(entry or ())
-        entries.append(None if names & taken else entry)
+        if names & taken or size % math.prod(sizes[name] for name in names):
+            entry, names = None, set()
+        entries.append(entry)
         taken |= names
     return PartitionSpec(*entries)
 
@@ -63,7 +72,7 @@ def images(ndim: int, rank: int, data_format: str, channels: tuple[int, int] | N
         data_format: where the channels stand.
         channels: where those come from, (which array, which axis); (0, 0) for the images' own, None for nowhere.
     """
-    places: list[Any] = [(0, 0)] * (ndim - rank - 1) + [None] * (rank + 1)
+    places: list[Any] = [(0, axis) for axis in range(ndim)]
     axis = ndim - rank - 1 if data_format == "channels_first" else ndim - 1
     places[axis] = (0, axis) if channels == (0, 0) else channels
     return places

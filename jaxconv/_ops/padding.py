@@ -48,8 +48,7 @@ def pad(
 
 
 def _pad(x, value, widths, mode):
-    places = [None if low or high else (0, axis) for axis, (low, high) in enumerate(widths)]
-    return divided(_jit_pad, (x, value), places, widths=widths, mode=mode)
+    return divided(_jit_pad, (x, value), [(0, axis) for axis in range(x.ndim)], widths=widths, mode=mode)
 
 
 @partial(jax.jit, static_argnames=("widths", "mode"), inline=True)

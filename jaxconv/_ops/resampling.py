@@ -331,12 +331,7 @@ def pixel_shuffle(
     """
     x = as_array("input", input)
     r, data_format = parse_pixel_shuffle("upscale_factor", upscale_factor, x.shape, data_format)
-    return divided(_pixel_shuffle, (x,), _leading(x), r=r, last=data_format == "channels_last")
-
-
-def _leading(x: jax.Array) -> list[tuple[int, int] | None]:
-    """Where the axes of a result come from, of which all but the last three stay."""
-    return [*((0, axis) for axis in range(x.ndim - 3)), None, None, None]
+    return divided(_pixel_shuffle, (x,), images(x.ndim, 2, data_format, None), r=r, last=data_format == "channels_last")
 
 
 def _pixel_shuffle(x: jax.Array, r: int, last: bool) -> jax.Array:
@@ -378,7 +373,7 @@ def pixel_unshuffle(
     """
     x = as_array("input", input)
     r, data_format = parse_pixel_shuffle("downscale_factor", downscale_factor, x.shape, data_format)
-    return divided(_pixel_unshuffle, (x,), _leading(x), r=r, last=data_format == "channels_last")
+    return divided(_pixel_unshuffle, (x,), images(x.ndim, 2, data_format, None), r=r, last=data_format == "channels_last")
 
 
 def _pixel_unshuffle(x: jax.Array, r: int, last: bool) -> jax.Array:
