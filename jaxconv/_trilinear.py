@@ -25,7 +25,6 @@ from jax import lax
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching
-from jax.sharding import AxisType
 
 from jaxconv._lowering import select, sharded
 from jaxconv._lowering.common import add_bias, sum_to_bias
@@ -87,17 +86,11 @@ def _op(primitive: Primitive, arrays: tuple[jax.Array, ...], spec: ConvSpec, siz
     precision, preferred_element_type, algorithm = options
     dtype = jnp.dtype(arrays[0].dtype if preferred_element_type is None else preferred_element_type)
     params = {"spec": spec, "size": size, "dtype": dtype, "precision": precision, "algorithm": algorithm}
-    if (family := select.without_primitive(algorithm)) and not any(map(_may_be_divided, arrays)):
+    # Where there are several devices, `lax` alone would leave the division to XLA's partitioner: see `sharded.py`.
+    if (family := select.without_primitive(algorithm)) and jax.device_count() == 1:
         problem = _problem(primitive, *arrays[:2], **params)
         return getattr(family, problem.op)(problem, *arrays)
     return bind(primitive, *arrays, **params)
-
-
-def _may_be_divided(array: jax.Array) -> bool:
-    """Whether an array is one of a mesh's: XLA's partitioner divides some gradients of `lax` convolutions wrongly."""
-    mesh = jax.typeof(array).sharding.mesh
-    sizes = zip(mesh.axis_sizes, mesh.axis_types, strict=True)
-    return any(n > 1 and kind != AxisType.Manual for n, kind in sizes)
 
 
 def _problem(primitive: Primitive, a, b, *, spec, size, dtype, precision, algorithm, **facts) -> Problem:

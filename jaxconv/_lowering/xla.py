@@ -22,7 +22,7 @@ from jaxconv._spec.convolution import ConvSpec
 from jaxconv._spec.padding import padded_size
 from jaxconv._spec.shapes import extent, is_static, span
 
-# With `algorithm="xla"` a program holds `lax` operations alone, for tools that read programs.
+# With `algorithm="xla"` a program for the only device holds `lax` operations alone, for tools that read programs.
 WITHOUT_PRIMITIVE = True
 
 
