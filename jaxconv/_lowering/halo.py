@@ -87,8 +87,8 @@ class Windows:
             return pieces[0]
         zeros = part.shape[:axis] + (1,) + part.shape[axis + 1 :]
         pool = lax.concatenate([*pieces, jnp.zeros(zeros, part.dtype)], axis)
-        own_row = jnp.asarray(np.where(table < 0, filled, table))[lax.axis_index(self.names)]
-        return jnp.take(pool, own_row, axis, mode="clip")
+        rows = jnp.asarray(np.where(table < 0, filled, table).astype(np.int32))
+        return jnp.take(pool, rows[lax.axis_index(self.names)], axis, mode="clip")
 
     def _sources(self, mode: str, positions: np.ndarray) -> np.ndarray:
         """Which positions of the image fill those of the padded one; -1 where zeros do, and beyond the padding."""

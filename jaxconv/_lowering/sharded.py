@@ -101,7 +101,7 @@ def divided(problem: Problem, compute: Compute, arrays: Sequence[jax.Array]) -> 
 
     in_parts = custom_partitioning(partial(compute, problem))
     in_parts.def_partition(
-        partial(_partition, problem, compute),
+        partial(_partition, problem, compute, jax.config.read("jax_enable_x64")),
         sharding_rule=rule,
         reduction_factors=tuple(f for f in in_order if f in summed),
         need_replication_factors=tuple(f for f in in_order if f in undivided),
@@ -123,7 +123,7 @@ def _axes(spec: ConvSpec) -> Mapping[str, list[str | None]]:
     return {"x": x, "w": w, "y": y, "b": w[:1]}
 
 
-def _partition(problem: Problem, compute: Compute, mesh: Mesh, arguments, results):
+def _partition(problem: Problem, compute: Compute, x64: bool, mesh: Mesh, arguments, results):
     """What XLA's partitioner asks: the function of the parts, and which parts it takes and gives."""
     spec, order = problem.spec, problem.arguments + problem.results
     arrays = dict(zip(order, (*arguments, *results), strict=True))
@@ -154,15 +154,14 @@ def _partition(problem: Problem, compute: Compute, mesh: Mesh, arguments, result
         )
         for n in order
     }
-    along = [
-        _Along.of(problem, i, of[f"s{i}"], count(f"s{i}")) for i in range(spec.rank) if count(f"s{i}") > 1
-    ]
+    along = [_Along.of(problem, i, of[f"s{i}"], count(f"s{i}")) for i in range(spec.rank) if count(f"s{i}") > 1]
     summed = [name for axis in of if axis not in axes[problem.results[0]] for name in of[axis]]
     own = replace(spec, groups=spec.groups // count("g"))
 
     def of_one(*arrays):
         # The mesh that the program may have been written under is not this one: a sum that named it would be refused.
-        with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
+        # And this runs where XLA does, where a `with jax.enable_x64` around the program does not reach.
+        with jax.enable_x64(x64), jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
             return _part(problem, own, compute, arrays, summed, along)
 
     of_arguments, of_results = ([shardings[n] for n in side] for side in (problem.arguments, problem.results))

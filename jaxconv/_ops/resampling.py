@@ -373,7 +373,9 @@ def pixel_unshuffle(
     """
     x = as_array("input", input)
     r, data_format = parse_pixel_shuffle("downscale_factor", downscale_factor, x.shape, data_format)
-    return divided(_pixel_unshuffle, (x,), images(x.ndim, 2, data_format, None), r=r, last=data_format == "channels_last")
+    return divided(
+        _pixel_unshuffle, (x,), images(x.ndim, 2, data_format, None), r=r, last=data_format == "channels_last"
+    )
 
 
 def _pixel_unshuffle(x: jax.Array, r: int, last: bool) -> jax.Array:
