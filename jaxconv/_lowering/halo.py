@@ -69,7 +69,7 @@ class Windows:
         first = self.offset + devices * self.step
         sources = np.where((first <= positions) & (positions < first + self.length), self._sources(mode, positions), -1)
         hops = np.where(sources < 0, -1, (sources // own - devices) % self.parts)
-        pieces, table, filled = [], np.full(sources.shape, -1), 0
+        pieces, table, filled, hop = [], np.full(sources.shape, -1), 0, 0
         for hop in np.unique(hops[hops >= 0]):
             asked = hops == hop
             local = sources[asked] % own
@@ -85,7 +85,7 @@ class Windows:
         read = table[(table >= 0).any(1)]
         if len(pieces) == 1 and hop and filled == len(places) and np.array_equal(read, read * 0 + np.arange(filled)):
             return pieces[0]
-        zeros = part.shape[:axis] + (1,) + part.shape[axis + 1 :]
+        zeros = (*part.shape[:axis], 1, *part.shape[axis + 1 :])
         pool = lax.concatenate([*pieces, jnp.zeros(zeros, part.dtype)], axis)
         rows = jnp.asarray(np.where(table < 0, filled, table).astype(np.int32))
         return jnp.take(pool, rows[lax.axis_index(self.names)], axis, mode="clip")

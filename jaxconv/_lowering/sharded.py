@@ -139,7 +139,7 @@ def _partition(problem: Problem, compute: Compute, x64: bool, mesh: Mesh, argume
     mesh, of = _mesh(devices, parts)
 
     def count(axis: str | None) -> int:
-        return math.prod(mesh.shape[name] for name in of.get(axis, ()))
+        return math.prod(mesh.shape[name] for name in of.get(axis or "", ()))
 
     # Of x and y one may have a size along a spatial axis that the devices do not divide: it is whole on each of them.
     shardings = {

@@ -39,11 +39,12 @@ def divided(
         pairs = zip(places, found, strict=True)
         result = tuple(None if each is None else _spec_of(each, specs, a.shape) for each, a in pairs)
     else:
-        result = jax.tree.map(lambda a: _spec_of(places, specs, a.shape), found)
+        like: Any = places
+        result = jax.tree.map(lambda a: _spec_of(like, specs, a.shape), found)
     return _typed(run, tuple(static.items()), result)(*arrays)
 
 
-def _spec_of(places: _Places, specs: Sequence[tuple[Any, ...]], shape: Sequence[int]) -> PartitionSpec:
+def _spec_of(places: Any, specs: Sequence[tuple[Any, ...]], shape: Sequence[int]) -> PartitionSpec:
     sizes = jax.sharding.get_abstract_mesh().shape
     entries: list[Any] = []
     taken: set[Any] = set()

@@ -331,7 +331,8 @@ def pixel_shuffle(
     """
     x = as_array("input", input)
     r, data_format = parse_pixel_shuffle("upscale_factor", upscale_factor, x.shape, data_format)
-    return divided(_pixel_shuffle, (x,), images(x.ndim, 2, data_format, None), r=r, last=data_format == "channels_last")
+    places = images(x.ndim, 2, data_format, None)
+    return divided(_pixel_shuffle, (x,), places, r=r, last=data_format == "channels_last")
 
 
 def _pixel_shuffle(x: jax.Array, r: int, last: bool) -> jax.Array:

@@ -16,12 +16,13 @@ Padding = int | str | Sequence[int] | Sequence[tuple[int, int]]
 Pads = tuple[tuple[int, int], ...]
 
 
-def filler(mode: str, beyond: int, size: Size, *, at_start: bool) -> Size:
+def filler(mode: str, beyond: Any, size: Size, *, at_start: bool) -> Any:
     """The index map of the padding modes: which position of the image a position of its padding repeats.
 
     Args:
         mode: a padding mode other than `"zeros"`.
-        beyond: how far outside the image the position lies: 0 beside its border, 1 after that, and so on.
+        beyond: how far outside the image the position lies: 0 beside its border, 1 after that, and so on; a number, or
+            an array of them.
         size: positions of the image along the axis.
         at_start: whether it lies before the image or after it.
     """

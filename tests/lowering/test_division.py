@@ -87,7 +87,18 @@ FUNCTIONS = ("conv", "conv", "conv", "conv_transpose", "conv_transpose", "max_po
 
 
 def draw(seed: int) -> Case:
+    """A call that is not refused, and a division of its images that can be."""
     rng = np.random.default_rng(seed)
+    while True:
+        case = drawn(rng)
+        try:
+            jax.eval_shape(run_of(case), *(jax.ShapeDtypeStruct(s, jnp.float32) for s in case.shapes))
+        except ValueError:
+            continue
+        return case
+
+
+def drawn(rng: np.random.Generator) -> Case:
 
     def some(*values):
         return values[rng.integers(len(values))]
@@ -179,20 +190,16 @@ def test_divided_equals_undivided(seed):
         rng = np.random.default_rng(seed)
         arrays = [rng.standard_normal(s).astype(case.dtype) for s in case.shapes]
         run = functools.partial(value_and_gradients, run_of(case))
-        try:
-            wanted = jax.jit(run)(*arrays)
-        except ValueError as refusal:
-            assert re.search(r"padding|kernel|output", str(refusal))
-            return
+        wanted = jax.jit(run)(*arrays)
         mesh, parts = divided(case, arrays)
         found = {}
         if case.kind == AxisType.Explicit:
             with jax.set_mesh(mesh):
                 found["eager"], found["compiled"] = run(*parts), jax.jit(run)(*parts)
-                text = jax.jit(run).lower(*parts).compile().as_text()
+                text = jax.jit(run).lower(*parts).compile().as_text() or ""
         else:
             found["compiled"] = jax.jit(run)(*parts)
-            text = jax.jit(run).lower(*parts).compile().as_text()
+            text = jax.jit(run).lower(*parts).compile().as_text() or ""
         tolerance = 1e-13 if case.dtype == "float64" else 1e-6
         for how, results in found.items():
             for ours, expected in zip(results, wanted, strict=True):
