@@ -31,10 +31,10 @@ SGD = {"lr": 0.02, "momentum": 0.9, "weight_decay": 1e-2}
 TOLERANCES = {np.float64: (1e-9, 1e-9), np.float32: (1e-4, 1e-3)}
 
 # Those trained in float32, too, by default. With JAXCONV_ALL all are.
-USUALLY_IN_FLOAT32 = ("convnext", "cyclegan", "vgg")
+USUALLY_IN_FLOAT32 = ("convnext", "vgg")
 # Those that are trained by default, one of each kind of layer between them: to compile the steps of all takes minutes.
 # The others are only started, and trained with JAXCONV_ALL in the environment.
-USUALLY_TRAINED = ("convnext", "cyclegan", "densenet", "esrgan", "hifigan", "mobilenet", "unet3d", "unet_bilinear")
+USUALLY_TRAINED = ("convnext", "cyclegan", "esrgan", "hifigan", "mobilenet", "unet_bilinear")
 TRAINED = tuple(PORTS) if "JAXCONV_ALL" in os.environ else USUALLY_TRAINED
 
 

@@ -105,7 +105,7 @@ def test_the_maxima_are_those_of_the_definition(isa):
     native = isa is not None
     if native:
         _native.use_isa(isa)
-    cases = examples()
+    cases = examples()[:: 1 if native else 4]  # to compile the plain form takes longest, and it is one for all dtypes
 
     def run(arrays):
         for (spec, *_), (x, g) in zip(cases, arrays, strict=True):
@@ -134,7 +134,7 @@ def test_a_window_that_misses_the_image_sends_nothing_back():
 
 
 @pytest.mark.parametrize(
-    ("rank", "data_format", "order"), [(1, "channels_last", 3), (2, "channels_first", 2), (3, "channels_last", 1)]
+    ("rank", "data_format", "order"), [(1, "channels_last", 2), (2, "channels_first", 2), (3, "channels_last", 1)]
 )
 def test_derivatives_by_finite_differences(rank, data_format, order):
     pool = getattr(jaxconv, f"max_pool{rank}d")
