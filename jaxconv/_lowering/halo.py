@@ -10,7 +10,8 @@ All of this is linear in the image. So its transpose, which adds what was read o
 exchanges the same rows the other way, and is found by JAX.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import jax
@@ -19,6 +20,21 @@ import numpy as np
 from jax import lax
 
 from jaxconv._spec.padding import filler
+
+
+def mesh_order(names: Sequence[str], mesh: Mapping[str, int]) -> tuple[int, ...]:
+    """The place among them, in the order of the mesh, of each device along some axes of a mesh.
+
+    `lax.ppermute` counts devices in the order of the mesh, whatever the order of the names it is given, where
+    `lax.axis_index` and the parts of arrays are counted along the names, the outermost first.
+
+    Args:
+        names: axes of the mesh.
+        mesh: its axes in their order, and their sizes.
+    """
+    in_order = [name for name in mesh if name in names]
+    grid = np.arange(math.prod(mesh[name] for name in in_order)).reshape([mesh[name] for name in in_order])
+    return tuple(grid.transpose([in_order.index(name) for name in names]).ravel().tolist())
 
 
 @dataclass(frozen=True)
@@ -31,6 +47,7 @@ class Windows:
         axis: the axis of the image.
         names: the axes of the mesh that divide it, the outermost first.
         parts: how many devices these are.
+        order: their places in the order of the mesh.
         size: positions of the whole image.
         pads: (low, high) amounts of padding.
         offset: the first position that the first device reads.
@@ -41,6 +58,7 @@ class Windows:
     axis: int
     names: tuple[str, ...]
     parts: int
+    order: tuple[int, ...]
     size: int
     pads: tuple[int, int]
     offset: int
@@ -77,7 +95,8 @@ class Windows:
             piece = lax.slice_in_dim(part, low, high, axis=axis)
             receivers = np.flatnonzero(asked.any(1))
             if hop:
-                piece = lax.ppermute(piece, self.names, [((d + hop) % self.parts, d) for d in receivers.tolist()])
+                pairs = [(self.order[(d + hop) % self.parts], self.order[d]) for d in receivers.tolist()]
+                piece = lax.ppermute(piece, self.names, pairs)
             pieces.append(piece)
             table[asked] = filled + local - low
             filled += high - low

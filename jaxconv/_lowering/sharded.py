@@ -32,7 +32,7 @@ from jaxconv._arrays import wide
 from jaxconv._lowering import padding
 from jaxconv._lowering.common import add_bias
 from jaxconv._lowering.family import HIDDEN, ONE, SEVERAL, Problem
-from jaxconv._lowering.halo import Windows
+from jaxconv._lowering.halo import Windows, mesh_order
 from jaxconv._spec.convolution import ConvSpec
 from jaxconv._spec.shapes import extent
 
@@ -154,7 +154,7 @@ def _partition(problem: Problem, compute: Compute, x64: bool, mesh: Mesh, argume
         )
         for n in order
     }
-    along = [_Along.of(problem, i, of[f"s{i}"], count(f"s{i}")) for i in range(spec.rank) if count(f"s{i}") > 1]
+    along = [_Along.of(problem, i, of[f"s{i}"], mesh) for i in range(spec.rank) if count(f"s{i}") > 1]
     summed = [name for axis in of if axis not in axes[problem.results[0]] for name in of[axis]]
     own = replace(spec, groups=spec.groups // count("g"))
 
@@ -187,13 +187,15 @@ class _Along:
     m: int
 
     @classmethod
-    def of(cls, problem: Problem, i: int, names: tuple[str, ...], parts: int) -> "_Along":
-        """For the spatial axis `i`, which that many devices divide along the mesh's axes `names`."""
+    def of(cls, problem: Problem, i: int, names: tuple[str, ...], mesh: Mesh) -> "_Along":
+        """For the spatial axis `i`, which the devices along the mesh's axes `names` divide."""
         spec = problem.spec
         axis, s, d, pads = spec.spatial_axes[i], spec.strides[i], spec.dilations[i], spec.pads[i]
         size, y_size, k = problem.x_shape[axis], problem.y_shape[axis], problem.w_shape[2 + i]
-        m = -(-y_size // parts)
-        windows = Windows(axis, names, parts, size, pads, offset=-pads[0], step=m * s, length=extent(m, k, s, d))
+        order = mesh_order(names, mesh.shape)
+        m = -(-y_size // len(order))
+        length = extent(m, k, s, d)
+        windows = Windows(axis, names, len(order), order, size, pads, offset=-pads[0], step=m * s, length=length)
         return cls(windows, y_size, m)
 
     @property
@@ -266,8 +268,7 @@ def _part(
         of["y"] = functools.reduce(lambda y, each: each.read_y(y), along, of["y"])
     first, second, *_ = of.values()
     own = problem.part(first.shape, second.shape, spec=spec, size=tuple(size), devices=ONE)
-    if problem.op == "input" and along:
-        # What several windows read is the sum of what comes back from them: not in 16 bits.
+    if summed or (problem.op == "input" and along):  # what is still to be added up is not rounded to 16 bits before
         own = replace(own, dtype=jnp.dtype(wide(own.dtype)))
     bias = of.get("b") if summed else None
     if bias is not None:  # the channels of x are divided: it belongs to none of the parts, but to their sum
@@ -277,8 +278,6 @@ def _part(
     results = jax.lax.psum(results, summed) if summed else results
     if bias is not None:
         results = [add_bias(results[0], bias, spec)]
-    if problem.op == "output":
-        return [functools.reduce(lambda y, each: each.whole_y(y), along, y) for y in results]
     if problem.op == "input" and along:
         (x,) = results
         shape = list(x.shape)
@@ -287,7 +286,10 @@ def _part(
             shape[windows.axis] = windows.size // windows.parts if each.x_divided else windows.size
         (x,) = jax.linear_transpose(read_x, jax.ShapeDtypeStruct(shape, x.dtype))(x)
         whole = [name for each in along if not each.x_divided for name in each.windows.names]
-        return [(jax.lax.psum(x, whole) if whole else x).astype(problem.dtype)]
+        results = [jax.lax.psum(x, whole) if whole else x]
+    results = [a.astype(problem.dtype) for a in results]
+    if problem.op == "output":
+        return [functools.reduce(lambda y, each: each.whole_y(y), along, y) for y in results]
     return results
 
 

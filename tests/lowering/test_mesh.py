@@ -137,6 +137,20 @@ def test_a_mesh_with_explicit_axes(compiled):
         close((jax.jit(gradient) if compiled else gradient)(x, jnp.asarray(w), y), wanted)
 
 
+@eight_devices
+@pytest.mark.parametrize("names", [("h", "w"), ("w", "h")])
+def test_rows_divided_along_two_axes_of_a_mesh(names):
+    """In whatever order: `lax.ppermute` counts the devices in that of the mesh, and all else in that of the names."""
+    x, w = arrays((2, 3, 24, 5), (4, 3, 4, 2))
+
+    def conv(x, w):
+        return jaxconv.conv2d(x, w, None, (1, 2), ((2, 1), (1, 0)), padding_mode="circular")
+
+    rows = jax.NamedSharding(mesh_of(h=2, w=4), PartitionSpec(None, None, names))
+    divided = jax.jit(lambda *a: value_and_gradients(conv, *a))(jax.device_put(x, rows), w)
+    close(divided, value_and_gradients(conv, x, w))
+
+
 # ---------------------------------------------------------------------------------------------------------------
 # Within a shard_map, which checks what varies over the devices
 # ---------------------------------------------------------------------------------------------------------------
