@@ -46,7 +46,7 @@ CASES = 500 if "JAXCONV_ALL" in os.environ else 14
 @pytest.mark.parametrize("mode", PADDING_MODES)
 def test_what_a_device_reads(mode, parts, own, pads, offset, step, length):
     size = parts * own
-    windows = Windows(1, ("a",), parts, size, pads, offset, step, length)
+    windows = Windows(1, ("a",), parts, tuple(range(parts)), size, pads, offset, step, length)
     x = np.arange(1.0, 2 * size + 1, dtype="float32").reshape(2, size)
     wanted = np.zeros((2, parts, length), "float32")
     for d in range(parts):
@@ -137,14 +137,12 @@ def drawn(rng: np.random.Generator) -> Case:
     spec: list = [None] * (rank + 2)
     first = 1 if last else 2
     axes = [*range(first, first + rank)] * 2 + [0, rank + 1 if last else 1, None]
-    for name, n in zip(MESHES[sizes], sizes, strict=True):
-        axis = some(*axes)
-        taken = (
-            math.prod(dict(zip(MESHES[sizes], sizes, strict=True))[a] for a in spec[axis] or ())
-            if axis is not None
-            else 1
-        )
-        if axis is not None and x[axis] % (taken * n) == 0:
+    of_mesh = dict(zip(MESHES[sizes], sizes, strict=True))
+    for name, n in sorted(of_mesh.items(), reverse=some(False, True)):
+        if (axis := some(*axes)) is None:
+            continue
+        taken = math.prod(of_mesh[other] for other in spec[axis] or ())
+        if x[axis] % (taken * n) == 0:
             spec[axis] = (*(spec[axis] or ()), name)
     kind = some(AxisType.Auto, AxisType.Explicit)
     return Case(function, arguments, shapes, some("float32", "float64"), sizes, PartitionSpec(*spec), kind)
