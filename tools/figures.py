@@ -1,4 +1,4 @@
-"""Draws the pictures of docs/learn/ into docs/images/learn/, with the numbers that `jaxconv.explain` gives.
+"""Draws the pictures of docs/learn/ into docs/images/learn/, with the numbers of `jaxconv.explain` and the benchmarks.
 
     python tools/figures.py
 
@@ -6,6 +6,7 @@ They are SVG with colours for a light and for a dark page. One with words has a 
 site shows there by itself. A test draws them anew and compares.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html import escape
@@ -22,6 +23,7 @@ from jaxconv._explain.explanation import Explanation
 from jaxconv._spec.padding import source_index
 
 FOLDER = Path(__file__).parents[1] / "docs/images/learn"
+BENCHMARKS = Path(__file__).parents[1] / "docs/benchmarks.md"
 CELL, LETTER = 26, 6.3  # the side of a cell, and the width of a letter at most
 Box = tuple[float, float, float, float]  # its left and upper ends, width and height
 # Light, dark. The light ones are those of the pictures of jaxconv.explain.
@@ -50,6 +52,9 @@ KOREAN = {
     " positions: ": "칸: ",
     "weight (": "가중치 (",
     ": within ±": ": 구간 ±",
+    "a layer's output and gradients: times the time that jaxconv takes": (
+        "레이어 하나의 출력과 기울기: jaxconv가 걸리는 시간의 몇 배인가"
+    ),
 }
 
 
@@ -327,6 +332,35 @@ def memory() -> Drawing:
     return drawing
 
 
+def speed() -> Drawing:
+    """How many times jaxconv's time the others take for a training step of a layer, as docs/benchmarks.md has it."""
+    table = BENCHMARKS.read_text().split("## Layers: output and both gradients")[1].split("\n## ")[0]
+    names, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in re.findall(r"^\|.*$", table, re.M))
+    of_row = [dict(zip(names, row, strict=True)) for row in rows]
+    shown = [row for row in of_row if row["flax ms"] and row["torch ms"]]
+    ours, left, step = "jaxconv ms", 210.0, 110.0
+    drawing = Drawing()
+
+    def place(times: float) -> float:
+        return left + step * float(np.log10(times))
+
+    drawing.text(12, 14, "a layer's output and gradients: times the time that jaxconv takes")
+    for x, look, name in ((left, "tap", "PyTorch"), (left + 90, "linked", "Flax")):
+        drawing.cell(x, 30, look, size=9)
+        drawing.text(x + 16, 35, name)
+    end = 62 + 18 * len(shown)
+    for times in (1, 10, 100, 1000):
+        look = ("text", 1.4) if times == 1 else ("edge", 0.6)
+        drawing.line((place(times), 52), (place(times), end), *look)
+        drawing.text(place(times), end + 10, f"{times:,}", "faint")
+    for i, row in enumerate(sorted(shown, key=lambda row: float(row["flax ms"]) / float(row[ours]))):
+        y = 56 + 18 * i
+        drawing.text(12, y + 5, row["layer"])
+        for peer, look in (("flax ms", "linked"), ("torch ms", "tap")):
+            drawing.cell(place(float(row[peer]) / float(row[ours])) - 4.5, y, look, size=9)
+    return drawing
+
+
 def pictures() -> Iterator[tuple[str, Drawing]]:
     """The name of each picture, and the picture."""
     yield "home", plane("Conv2d(1, 1, 3, stride=2, padding=2, padding_mode='circular')", (1, 6, 7), (0, 0))
@@ -401,6 +435,7 @@ def pictures() -> Iterator[tuple[str, Drawing]]:
     )
     yield "transposed_plane", plane("ConvTranspose2d(1, 1, 3, stride=2, padding=1, output_padding=1)", (1, 3, 4))
     yield "data_format", memory()
+    yield "speed", speed()
 
 
 def main(folder: Path = FOLDER) -> None:
