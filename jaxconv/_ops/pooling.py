@@ -70,6 +70,9 @@ _MOST_TAPS = 16
 # And windows that overlap, which have as many as three along each of three axes.
 _MOST_OVERLAPPING = 27
 
+# As many numbers along an axis are listed where an op is traced; more are computed by its program.
+_LISTED = 2**16
+
 # What is merged of the taps of windows: an array of numbers, and where their positions are asked for one of those.
 Runs = tuple[jax.Array, ...]
 
@@ -676,16 +679,24 @@ def _avg(x: jax.Array, spec: PoolSpec, include_pad: bool, divisor: int | None) -
         if (p == 0 or include_pad) and (not spec.ceil_mode or over <= p):
             count *= k  # every window is full
         else:
-            # Window p covers [start, end) of the image and its padding, cut at the end of what is counted.
-            numbers = np if is_static((n, x.shape[axis])) else jnp  # of 64 bits, where the sizes are known
-            start = numbers.arange(x.shape[axis]) * s - p
-            end = numbers.minimum(start + k, n + p if include_pad else n)
-            start = start if include_pad else numbers.maximum(start, 0)
-            count = count * jnp.expand_dims(jnp.asarray(end - start, x.dtype), _others(x, axis))
+            counted = _counted_positions(x.shape[axis], k, s, p, -p if include_pad else 0, n + p if include_pad else n)
+            count = count * jnp.expand_dims(jnp.asarray(counted, x.dtype), _others(x, axis))
     count = jnp.asarray(count if divisor is None else divisor, x.dtype)
     # Integers are truncated towards zero, as in C.
     x = lax.div(x, jnp.broadcast_to(count, x.shape))
     return x.astype(dtype)
+
+
+def _counted_positions(out: Size, k: int, s: int, p: int, first: int, end: Size) -> Any:
+    """How many positions from `first` to before `end` are in each of `out` windows, of which the first is at -p."""
+    if is_static((out, end)) and out > _LISTED:
+        # In 32 bits: what is cut off a window on either side, which is nothing but of those next to the ends.
+        i = lax.iota(jnp.int32, out)
+        cuts = ((first + p, i), ((out - 1) * s - p + k - end, out - 1 - i))
+        return k - sum(jnp.maximum(most - jnp.minimum(i, -(-most // s)) * s, 0) for most, i in cuts if most > 0)
+    numbers = np if is_static((out, end)) else jnp  # of 64 bits, where the sizes are known
+    start = numbers.arange(out) * s - p
+    return numbers.minimum(start + k, end) - numbers.maximum(start, first)
 
 
 @partial(jax.jit, static_argnames=("spec", "power"), inline=True)
@@ -819,15 +830,38 @@ def _adaptive_block(runs: Runs, m: int, axis: int, reduce: Callable[..., Runs]) 
     x = runs[0]
     n = x.shape[axis]
     q, r = n // m, n % m
-    i = np.arange(m) if isinstance(n, int) else lax.iota(jnp.int32, m)
-    start, end = i * q + i * r // m, (i + 1) * q - -(i + 1) * r // m
-    tap = np.arange(q + min(r, 2)) if isinstance(n, int) else jnp.arange(q + 2, dtype=jnp.int32)
+    if isinstance(n, int):
+        start, end = _adaptive_windows(n, m)
+        tap = np.arange(q + min(r, 2), dtype=np.int32)
+    else:
+        i = lax.iota(jnp.int32, m)
+        start, end = i * q + i * r // m, (i + 1) * q - -(i + 1) * r // m
+        tap = jnp.arange(q + 2, dtype=jnp.int32)
     places = start[:, None] + tap[None]
     # JAX gathers from what has one position for sure.
     padded = [_padded(x, axis, 0, 0 if isinstance(n, int) else 1, 0) for x in runs]
     taken = tuple(jnp.take(x, places, axis, mode="clip") for x in padded)
     inside = jnp.expand_dims(places < end[:, None], _others(taken[0], axis, axis + 1))
     return reduce(taken, axis + 1, inside)
+
+
+def _adaptive_windows(n: int, m: int) -> tuple[Any, Any]:
+    """Where m windows of n positions start and end, floor(i * n / m) and ceil((i + 1) * n / m) of coprime n and m.
+
+    Few are found here. Many are left to the program, so that no array of their number is made where shapes alone are
+    asked for. With i = a * b + c that is what a * b * n and c * n leave over, added up: two tables of about the root of
+    m are all that is stored, and the program computes no product that 32 bits might not hold.
+    """
+    if m <= _LISTED:
+        starts = np.arange(m + 1) * n // m
+        return starts[:-1], np.minimum(starts[1:] + 1, n)
+    dtype = _counted([n], np.dtype("int64"))
+    b = math.isqrt(m) + 1
+    (of_a, over_a), (of_c, over_c) = (np.divmod(np.arange(b) * step * (n % m), m) for step in (b, 1))
+    carry = jnp.asarray(over_a, dtype)[:, None] >= jnp.asarray(m - over_c, dtype)
+    parts = jnp.asarray(of_a, dtype)[:, None] + jnp.asarray(of_c, dtype) + carry
+    starts = parts.reshape(-1)[: m + 1] + lax.iota(dtype, m + 1) * _number(n // m, dtype)
+    return starts[:-1], jnp.minimum(starts[1:] + 1, _number(n, dtype))
 
 
 def _others(x: jax.Array, *axes: int) -> tuple[int, ...]:

@@ -5,7 +5,10 @@ Axis lengths are all distinct, so that no transposed axis can pass.
 
 import functools
 import inspect
+import itertools
+import math
 import pickle
+import tracemalloc
 
 import jax
 import jax.numpy as jnp
@@ -549,6 +552,43 @@ def test_a_symbolic_batch_serves_every_pool():
         program = export.export(jax.jit(fn))(jax.ShapeDtypeStruct((batch, 2, 7, 6), jnp.float32))
         x = jnp.asarray(distinct((5, 2, 7, 6)), jnp.float32)
         np.testing.assert_allclose(jax.jit(program.call)(x), fn(x), rtol=1e-5)
+
+
+def test_many_windows_are_computed_by_the_program(monkeypatch):
+    monkeypatch.setattr(pooling, "_LISTED", 0)
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        # Of most of these 32 bits do not hold the product.
+        n, m = (int(rng.integers(2**15, 2**bits)) for bits in (31, 18))
+        n, m = n // math.gcd(n, m), m // math.gcd(n, m)
+        start, end = jax.jit(pooling._adaptive_windows, static_argnums=(0, 1))(n, m)
+        i = np.arange(m)
+        np.testing.assert_array_equal(start, i * n // m)
+        np.testing.assert_array_equal(end, -(-(i + 1) * n // m))
+    # Windows that both ends cut, in shapes of no other test: what is compiled already is not traced again.
+    for n, k, s, p, ceil in itertools.product((11, 12), (4, 13), (1, 3), (2,), (False, True)):
+        x = rng.standard_normal((1, 29, n))
+        wanted = reference.avg_pool(x, k, s, p, ceil, count_include_pad=False)
+        found = pooling.avg_pool1d(x.astype("float32"), k, s, p, ceil, count_include_pad=False)
+        np.testing.assert_allclose(found, wanted, 1e-5, 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fn", "size"),
+    [
+        (lambda x: pooling.adaptive_avg_pool1d(x, 2**28 + 1), 7),
+        (lambda x: pooling.adaptive_max_pool1d(x, 2**28 + 1, return_indices=True)[0], 7),
+        (lambda x: pooling.avg_pool1d(x, 3, 1, 1, count_include_pad=False), 2**28 + 1),
+        (lambda x: pooling.avg_pool1d(x, 4, 1, 2, ceil_mode=True), 2**28),
+    ],
+)
+def test_the_shape_of_many_windows_takes_no_array_of_them(fn, size):
+    tracemalloc.start()
+    try:
+        assert jax.eval_shape(fn, jax.ShapeDtypeStruct((1, 1, size), jnp.float32)).shape == (1, 1, 2**28 + 1)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_zero_batch():
