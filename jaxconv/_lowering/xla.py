@@ -6,16 +6,18 @@ Each op is one call of `lax.conv_general_dilated`. In one dimension, with x padd
     x[i] = sum over t of y[p] w[t], i = p s + t d     y dilated by s, the flipped kernel dilated by d
     w[t] = sum over p of x[p s + t d] y[p]     stride d, y dilated by s
 
-Zeros are padded by the convolution itself; every other mode pads a copy of the image first.
+Zeros are padded by the convolution itself; every other mode pads a copy of the image first. A very long axis is
+computed in parts: see `_MOST_POSITIONS`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
 from jax import lax
 
-from jaxconv._lowering import padding
+from jaxconv._lowering import padding, parts
 from jaxconv._lowering.common import add_bias, exchange_channels, sum_to_bias
 from jaxconv._lowering.family import Problem
 from jaxconv._spec.convolution import ConvSpec
@@ -24,6 +26,17 @@ from jaxconv._spec.shapes import extent, is_static, span
 
 # With `algorithm="xla"` a program for the only device holds `lax` operations alone, for tools that read programs.
 WITHOUT_PRIMITIVE = True
+
+# XLA's CPU compiler (that of jaxlib 0.10) finds the number of windows along an axis by a division in float32. Where a
+# window may begin at more positions than float32 has integers, 2**24, it may find one too few or too many, and where
+# the result of the last one should be nothing is written. So the parts of a long axis begin at half as many, and their
+# taps span half as many: JAX differentiates this algorithm as it stands, and what is a window in one op is an image in
+# the next.
+_MOST_POSITIONS = 2**23
+# And XLA counts the positions of a dilated image, as y is for `input`, in 32 bits.
+_MOST_DILATED = 2**31
+# More parts than this are an array that is not computed, only spoken of.
+_MOST_PARTS = 2**12
 
 
 def missing() -> str | None:
@@ -38,9 +51,21 @@ def cannot(problem: Problem) -> str | None:
 
 def output(problem: Problem, x: jax.Array, w: jax.Array, b: jax.Array | None = None) -> jax.Array:
     """See `Family.output`."""
+    y = _output(problem, x, w)
+    return y if b is None else add_bias(y, b, problem.spec)
+
+
+def _output(problem: Problem, x: jax.Array, w: jax.Array) -> jax.Array:
+    if is_long := _long_axis(problem):
+        problem, x = _of_padded(problem, x)
+        in_parts, i = is_long
+        return in_parts(problem, i, _MOST_POSITIONS, _output, x, w)
+    if _has_far_steps(problem.spec):
+        problem, x = _of_padded(problem, x)
+        problem = _without_idle_steps(problem)
     spec = problem.spec
     x, pads = _pad_image(x, spec, w.shape[2:])
-    y = lax.conv_general_dilated(
+    return lax.conv_general_dilated(
         x,
         w,
         window_strides=spec.strides,
@@ -50,22 +75,32 @@ def output(problem: Problem, x: jax.Array, w: jax.Array, b: jax.Array | None = N
         feature_group_count=spec.groups,
         **_accumulation(problem, x),
     )
-    return y if b is None else add_bias(y, b, spec)
 
 
 def input(problem: Problem, w: jax.Array, y: jax.Array) -> jax.Array:
     """See `Family.input`."""
     spec, x_shape = problem.spec, problem.x_shape
-    padded = padded_shape(x_shape, spec)
-    own_pads = spec.pads if spec.padding_mode == "zeros" else ((0, 0),) * spec.rank
-    result = x_shape if spec.padding_mode == "zeros" else padded
+    if spec.padding_mode == "zeros":
+        return _input(problem, w, y)
+    padded = replace(problem, spec=_without_padding(spec), x_shape=padded_shape(x_shape, spec))
+    return padding.pad_transpose(_input(padded, w, y), _widths(spec), spec.padding_mode, x_shape)
+
+
+def _input(problem: Problem, w: jax.Array, y: jax.Array) -> jax.Array:
+    """The op `input` in padding mode zeros."""
+    if is_long := _long_axis(problem):
+        in_parts, i = is_long
+        return in_parts(problem, i, _MOST_POSITIONS, _input, w, y)
+    if _has_far_steps(problem.spec):
+        problem = _without_idle_steps(problem)
+    spec, x_shape = problem.spec, problem.x_shape
     pads, surplus = [], False
     for axis, (low, high), k, s, d in zip(
-        spec.spatial_axes, own_pads, w.shape[2:], spec.strides, spec.dilations, strict=True
+        spec.spatial_axes, spec.pads, w.shape[2:], spec.strides, spec.dilations, strict=True
     ):
         # The dilated y begins at tap k - 1 of the flipped kernel, `low` positions before the image does; what is
         # left of the size wanted goes to the end, and is negative where the last strides reach beyond it.
-        n, m = result[axis], y.shape[axis]
+        n, m = x_shape[axis], y.shape[axis]
         before = span(k, d) - 1 - low
         after = n + span(k, d) - 1 - before - extent(m, 1, s, 1)
         if not isinstance(after, int):
@@ -86,12 +121,24 @@ def input(problem: Problem, w: jax.Array, y: jax.Array) -> jax.Array:
         **_accumulation(problem, y),
     )
     if surplus:
-        x = lax.dynamic_slice(x, (0,) * x.ndim, result)
-    return x if spec.padding_mode == "zeros" else padding.pad_transpose(x, _widths(spec), spec.padding_mode, x_shape)
+        x = lax.dynamic_slice(x, (0,) * x.ndim, x_shape)
+    return x
 
 
 def weight(problem: Problem, x: jax.Array, y: jax.Array) -> Any:
     """See `Family.weight`."""
+    w = _weight(problem, x, y)
+    return (w, sum_to_bias(y, problem.spec)) if problem.bias else w
+
+
+def _weight(problem: Problem, x: jax.Array, y: jax.Array) -> jax.Array:
+    if is_long := _long_axis(problem):
+        problem, x = _of_padded(problem, x)
+        in_parts, i = is_long
+        return in_parts(problem, i, _MOST_POSITIONS, _weight, x, y)
+    if _has_far_steps(problem.spec):
+        problem, x = _of_padded(problem, x)
+        problem = _without_idle_steps(problem)
     spec, w_shape = problem.spec, problem.w_shape
     x, pads = _pad_image(x, spec, w_shape[2:])
     # The high pad is what k taps need: the positions that the last stride left over are not read.
@@ -108,7 +155,7 @@ def weight(problem: Problem, x: jax.Array, y: jax.Array) -> Any:
     # The images are summed over, so they take the place of channels, and the channels that of images: with x as
     # (C, N), y as (N, O) the result is (C / groups, O). `batch_group_count` pairs the groups of C with those of O.
     batch, channels, *spatial = _images(spec)
-    w = lax.conv_general_dilated(
+    return lax.conv_general_dilated(
         x,
         y,
         window_strides=spec.dilations,
@@ -120,7 +167,60 @@ def weight(problem: Problem, x: jax.Array, y: jax.Array) -> Any:
         batch_group_count=spec.groups,
         **_accumulation(problem, x),
     )
-    return (w, sum_to_bias(y, spec)) if problem.bias else w
+
+
+def _long_axis(problem: Problem) -> tuple[Callable[..., jax.Array], int] | None:
+    """How to compute the op in parts, and along which spatial axis; None where XLA counts rightly."""
+    spec = problem.spec
+    for i, (axis, k, s, d) in enumerate(
+        zip(spec.spatial_axes, problem.w_shape[2:], spec.strides, spec.dilations, strict=True)
+    ):
+        n, m = problem.x_shape[axis], problem.y_shape[axis]
+        if not is_static((n, m)):
+            continue
+        most = _MOST_POSITIONS
+        if k > 1 and span(k, d) > most and k < _MOST_PARTS * ((most - 1) // d + 1):
+            return parts.by_taps, i
+        if problem.op == "input":
+            long = n > 2 * most or (m - 1) * s >= _MOST_DILATED
+            number = n // most
+        else:
+            long = n + sum(spec.pads[i]) > 2 * most
+            number = m // ((most - 1) // s + 1)
+        if long and number < _MOST_PARTS:
+            return parts.by_positions, i
+    return None
+
+
+def _has_far_steps(spec: ConvSpec) -> bool:
+    """Whether a stride or a dilation is one at which XLA, which counts them in 32 bits, may end the process."""
+    return max(*spec.strides, *spec.dilations) >= 2**31
+
+
+def _without_idle_steps(problem: Problem) -> Problem:
+    """The same problem, of padding mode zeros, with no steps where there is no second window or tap to step to."""
+    spec = problem.spec
+    sizes = (spec.size_of(problem.x_shape), spec.size_of(problem.y_shape), problem.w_shape[2:])
+    strides, dilations, pads = [], [], []
+    for n, m, k, s, d, (low, high) in zip(*sizes, spec.strides, spec.dilations, spec.pads, strict=True):
+        one = isinstance(m, int) and m == 1
+        strides.append(1 if one else s)
+        dilations.append(1 if k == 1 else d)
+        pads.append((low, span(k, dilations[-1]) - low - n if one else high))
+    return replace(problem, spec=replace(spec, strides=tuple(strides), dilations=tuple(dilations), pads=tuple(pads)))
+
+
+def _of_padded(problem: Problem, x: jax.Array) -> tuple[Problem, jax.Array]:
+    """The problem of an image that is padded already, if not with zeros, and that image."""
+    spec = problem.spec
+    if spec.padding_mode == "zeros":
+        return problem, x
+    x = padding.pad(x, _widths(spec), spec.padding_mode)
+    return replace(problem, spec=_without_padding(spec), x_shape=x.shape), x
+
+
+def _without_padding(spec: ConvSpec) -> ConvSpec:
+    return replace(spec, pads=((0, 0),) * spec.rank, padding_mode="zeros")
 
 
 def _accumulation(problem: Problem, array: jax.Array) -> dict[str, Any]:

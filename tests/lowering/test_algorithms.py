@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import reference
 from cases import CASES, DATA_FORMATS, layout
 from closeness import assert_all_close, assert_close
 from derivatives import check_derivatives
@@ -78,6 +79,53 @@ def test_derivatives_of_second_order(name, algorithm):
     conv = getattr(jaxconv, f"conv{case.rank}d")
     f = partial(conv, **case.arguments("channels_last"), algorithm=algorithm)
     check_derivatives(f, (layout(x, "channels_last"), w))
+
+
+@pytest.mark.parametrize("name", REPRESENTATIVE)
+def test_xla_in_parts_is_the_oracle(monkeypatch, name):
+    monkeypatch.setattr(xla, "_MOST_POSITIONS", 3)
+    case = next(case for case in CASES if case.name == name)
+    x, w, b, y = case.arrays()
+    compute = jax.jit(partial(three_ops, xla, case.spec("channels_first")))
+    found = dict(zip(OPS[3:], compute(x, w, y, b), strict=True))
+    wanted = dict(zip(OPS[3:], case.oracle(x, w, b, y), strict=True))
+    assert_all_close(found, wanted, dict.fromkeys(wanted, 1e-12))
+
+
+def test_the_end_of_a_long_axis_is_computed():
+    """Of so many positions XLA's CPU compiler leaves the last ones out."""
+    x, w = np.zeros((1, 1, 2**24 + 5), "float32"), np.array([[[3, 5, 7]]], "float32")
+    x[..., :3] = x[..., -3:] = [1, 2, 4]
+    value = jaxconv.conv1d(x, w, padding=1, algorithm="xla")
+    of_input = jaxconv.conv1d_input(x.shape, w, x, padding=1, algorithm="xla")
+    for found, ends in ((value, ([19, 41, 26, 12], [7, 19, 41, 26])), (of_input, ([11, 29, 34, 28], [3, 11, 29, 34]))):
+        assert found.shape == x.shape
+        for part, numbers in zip((found[0, 0, :4], found[0, 0, -4:]), ends, strict=True):
+            np.testing.assert_array_equal(part, numbers)
+
+
+@pytest.mark.parametrize("far", [2**28, 2**31, 2**40])
+@pytest.mark.parametrize("which", ["stride", "dilation"])
+def test_windows_or_taps_that_lie_far_in_the_padding(which, far):
+    """All of these but one miss the image: XLA's compiler leaves the one out, or ends the process."""
+    rng = np.random.default_rng(0)
+    shapes = ((2, 2, 7), (3, 2, 3), (2, 3, 3 if which == "stride" else 7))
+    x, w, y = (rng.integers(-3, 4, shape).astype("float32") for shape in shapes)
+    conv = partial(jaxconv.conv1d, padding=far, algorithm="xla", **{which: far})
+    value, pull = jax.vjp(conv, x, w)
+    dx, dw = pull(y)
+    # The window, or the tap, in the middle.
+    near_w, near_y = (w, y[..., 1:2]) if which == "stride" else (w[..., 1:2], y)
+    wanted, wanted_dx, wanted_dw = np.zeros(y.shape), np.zeros(x.shape), np.zeros(w.shape)
+    read = x[..., :3] if which == "stride" else x
+    near = reference.conv(read, near_w), reference.conv_input(read.shape, near_w, near_y)
+    near_dw = reference.conv_weight(read, near_w.shape, near_y)
+    if which == "stride":
+        wanted[..., 1:2], wanted_dx[..., :3], wanted_dw[:] = *near, near_dw
+    else:
+        wanted[:], wanted_dx[:], wanted_dw[..., 1:2] = *near, near_dw
+    for found, expected in ((value, wanted), (dx, wanted_dx), (dw, wanted_dw)):
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "complex128", "int32"])
