@@ -1,16 +1,18 @@
 """What every public function does with the arrays it is given."""
 
-from collections.abc import Callable
+import math
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.core import max_dim
+from jax.core import Tracer, max_dim
 
 from jaxconv._spec.messages import show
-from jaxconv._spec.shapes import Size, span
+from jaxconv._spec.shapes import Size, is_static, span
 
 _HALF_TYPES = (jnp.dtype("float16"), jnp.dtype("bfloat16"))
 
@@ -131,6 +133,42 @@ def _one_precision(value: Any) -> lax.Precision:
     raise (ValueError if isinstance(value, str) else TypeError)(
         f"precision must be None, 'default', 'high', 'highest', a jax.lax.Precision, or two of these, got {show(value)}"
     )
+
+
+def check_room(shape: Sequence[Size], dtype: Any, fix: str) -> None:
+    """Refuses a result that is to be computed now and that this machine cannot hold.
+
+    XLA would take hours to compile some of these calls, and end the process after others. Where shapes alone are asked
+    for, as by `jax.eval_shape`, nothing is refused.
+    """
+    # The product of symbolic sizes is one, too.
+    if type(n := math.prod(shape)) is int and n * dtype.itemsize > _MEMORY and not _is_traced():
+        refuse_for_room(shape, dtype, fix)
+
+
+def refuse_for_room(shape: Sequence[Size], dtype: Any, fix: str) -> None:
+    """Refuses a result that is known to be computed, if this machine cannot hold it."""
+    if is_static(shape) and (size := math.prod(shape) * dtype.itemsize) > _MEMORY:
+        raise ValueError(
+            f"the result would have the shape {tuple(shape)} and take {size / 2**30:.0f} GiB, more than twice the "
+            f"memory of this machine; {fix}, or ask jax.eval_shape for the shape alone"
+        )
+
+
+def _is_traced() -> bool:
+    """Whether what is called now becomes part of a program, in place of being computed."""
+    return isinstance(lax.iota(np.int32, 1), Tracer)
+
+
+def _memory() -> float:
+    """Twice the memory of this machine in bytes, since some can be lent by a disk; infinite where it is not known."""
+    try:
+        return 2 * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # not on Windows
+        return math.inf
+
+
+_MEMORY = _memory()
 
 
 def wide(dtype: Any) -> Any:

@@ -26,12 +26,13 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching
 
+from jaxconv._arrays import refuse_for_room
 from jaxconv._lowering import select, sharded
 from jaxconv._lowering.common import add_bias, sum_to_bias
-from jaxconv._lowering.family import SEVERAL, Problem, make_problem
+from jaxconv._lowering.family import ONE, SEVERAL, Problem, make_problem
 from jaxconv._lowering.family import names as array_names
 from jaxconv._lowering.primitives import bind, no_tangent, place, register
-from jaxconv._spec.convolution import ConvSpec
+from jaxconv._spec.convolution import LESS, SMALLER, ConvSpec
 from jaxconv._spec.shapes import Size
 
 # The parameters of each primitive, all static:
@@ -307,6 +308,8 @@ def _compute(*arrays, primitive: Primitive, facts: dict[str, Any], dtype, algori
     through = jnp.promote_types(arrays[0].dtype, dtype)
     problem = _problem(primitive, *arrays[:2], dtype=through, algorithm=algorithm, **params, **facts)
     select.check(problem, algorithm)
+    if problem.platform == "cpu" and problem.devices == ONE and not problem.portable:  # compiled to run here
+        refuse_for_room(problem.shape(problem.results[0]), dtype, SMALLER if problem.op == "input" else LESS)
 
     def results(problem: Problem, *arrays) -> list[jax.Array]:
         found = getattr(select.family_for(problem, algorithm), problem.op)(problem, *arrays)

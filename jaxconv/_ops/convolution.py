@@ -11,13 +11,13 @@ The functions for one, two and three dimensions are made from one body.
 """
 
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
 
 from jaxconv import _trilinear
-from jaxconv._arrays import as_array, batched, element_type, parse_precision
+from jaxconv._arrays import as_array, batched, check_room, element_type, parse_precision
 from jaxconv._lowering import padding, select
 from jaxconv._lowering.common import add_bias
 from jaxconv._lowering.family import make_problem
@@ -25,6 +25,8 @@ from jaxconv._ops import meshes
 from jaxconv._ops.documents import BIAS, images, kernels, public
 from jaxconv._spec.arguments import IntOrInts, check_dtypes, one_of, parse_shape
 from jaxconv._spec.convolution import (
+    LESS,
+    SMALLER,
     Arguments,
     ConvSpec,
     Shapes,
@@ -35,7 +37,7 @@ from jaxconv._spec.convolution import (
     parse_conv_transpose,
 )
 from jaxconv._spec.padding import Padding
-from jaxconv._spec.shapes import is_static, spatial_axes
+from jaxconv._spec.shapes import image_shape, is_static, spatial_axes
 from jaxconv._trilinear import Options
 
 _COMMON_ARGUMENTS = """\
@@ -115,10 +117,19 @@ def _make_conv(rank: int, example: str):
         arguments = Arguments(stride, padding, dilation, groups, padding_mode, data_format)
         spec = parse_conv(rank, Shapes(x.shape, w.shape, _shape(b)), arguments)
         options = _options("output", spec, x, w, None, precision, preferred_element_type, algorithm)
+        if is_static(x.shape):
+            check_room(_output_shape(spec, x.shape, w.shape), x.dtype, LESS)
         places = meshes.images(x.ndim, rank, spec.data_format, (1, 0))
         return meshes.divided(_conv, (x, w, b), places, spec=spec, options=options)
 
     return conv
+
+
+@lru_cache(4096)
+def _output_shape(spec: ConvSpec, x_shape: tuple[int, ...], w_shape: tuple[int, ...]) -> tuple[int, ...]:
+    size = [x_shape[axis] for axis in spatial_axes(spec.rank, spec.data_format)]
+    batch = x_shape[: -spec.rank - 1]
+    return image_shape(batch, w_shape[0], spec.output_size(size, w_shape[2:]), spec.data_format)
 
 
 # Compiled as a whole where it is called eagerly; within another compiled function it leaves no trace (`inline`).
@@ -222,6 +233,8 @@ def _make_conv_transpose(rank: int, example: str):
         )
         spec = parse_conv_transpose(rank, Shapes(y.shape, w.shape, _shape(b)), arguments)
         options = _options("input", spec.spec, w, y, spec.size, precision, preferred_element_type, algorithm)
+        shape = image_shape(y.shape[: -rank - 1], w.shape[1] * spec.spec.groups, spec.size, spec.spec.data_format)
+        check_room(shape, y.dtype, SMALLER)
         run = _jit_conv_transpose if is_static(y.shape) else _conv_transpose
         places = meshes.images(y.ndim, rank, spec.spec.data_format, (1, 1) if spec.spec.groups == 1 else None)
         return meshes.divided(run, (y, w, b), places, spec=spec, options=options)
@@ -350,6 +363,7 @@ def _make_conv_input(rank: int, example: str):
         check_grad_output(spec, x_shape, w.shape, y.shape)
         size = tuple(x_shape[a] for a in spatial_axes(rank, spec.data_format))
         options = _options("input", spec, w, y, size, precision, preferred_element_type, algorithm)
+        check_room(x_shape, y.dtype, "use a smaller input_size")
         run = _jit_conv_input if is_static(x_shape) else _conv_input
         places = meshes.images(y.ndim, rank, spec.data_format, (1, 1) if spec.groups == 1 else None)
         return meshes.divided(run, (y, w), places, spec=spec, size=size, options=options)

@@ -11,10 +11,10 @@ from jax import Array
 from jax.core import Tracer
 from jaxtyping import Shaped
 
-from jaxconv._arrays import as_array
+from jaxconv._arrays import as_array, check_room
 from jaxconv._lowering import padding
 from jaxconv._ops.meshes import divided
-from jaxconv._spec.padding import parse_pad
+from jaxconv._spec.padding import padded_size, parse_pad
 
 
 def pad(
@@ -48,6 +48,7 @@ def pad(
 
 
 def _pad(x, value, widths, mode):
+    check_room(padded_size(x.shape, widths), x.dtype, "pad less")
     return divided(_jit_pad, (x, value), [(0, axis) for axis in range(x.ndim)], widths=widths, mode=mode)
 
 

@@ -1,5 +1,6 @@
 """Patches: `unfold` and its transpose `fold`."""
 
+import math
 from functools import partial
 
 import jax
@@ -7,11 +8,11 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Num
 
-from jaxconv._arrays import as_array, batched, every, room_for_taps, wide
+from jaxconv._arrays import as_array, batched, check_room, every, room_for_taps, wide
 from jaxconv._lowering import padding
 from jaxconv._ops.meshes import divided
 from jaxconv._spec.arguments import IntOrInts
-from jaxconv._spec.convolution import ConvSpec
+from jaxconv._spec.convolution import LESS, ConvSpec
 from jaxconv._spec.padding import padded_size
 from jaxconv._spec.patches import parse_fold, parse_unfold
 from jaxconv._spec.shapes import is_static
@@ -48,6 +49,7 @@ def unfold(
     """
     x = as_array("input", input)
     spec, kernel = parse_unfold(x.shape, x.dtype, kernel_size, dilation, padding, stride)
+    check_room((*x.shape[:-2], *kernel, *spec.output_size(x.shape[-2:], kernel)), x.dtype, LESS)
     places = [*[(0, 0)] * (x.ndim - 3), None, None]
     return divided(_unfold, (x,), places, spec=spec, kernel=kernel)
 
@@ -110,6 +112,8 @@ def fold(
     columns = as_array("input", input)
     spec, size, kernel = parse_fold(columns.shape, columns.dtype, output_size, kernel_size, dilation, padding, stride)
     run = _jit_fold if is_static(columns.shape, size) else _fold
+    shape = (*columns.shape[:-2], columns.shape[-2] // math.prod(kernel), *size)
+    check_room(shape, columns.dtype, "use a smaller output_size")
     places = [*[(0, 0)] * (columns.ndim - 2), None, None, None]
     return divided(run, (columns,), places, spec=spec, size=size, kernel=kernel)
 

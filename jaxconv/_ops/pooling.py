@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 
-from jaxconv._arrays import as_array, batched, every, room_for_taps, wide
+from jaxconv._arrays import as_array, batched, check_room, every, room_for_taps, wide
 from jaxconv._maxima import maxima
 from jaxconv._ops import documents
 from jaxconv._ops.documents import public
@@ -42,7 +42,7 @@ from jaxconv._spec.pooling import (
     parse_pool,
     parse_unpool,
 )
-from jaxconv._spec.shapes import Size, extent, is_static, span, spatial_axes
+from jaxconv._spec.shapes import Size, extent, image_shape, is_static, span, spatial_axes
 
 __all__ = [
     "adaptive_avg_pool1d",
@@ -295,6 +295,7 @@ def _adaptive_avg_pool(rank: int):
         check_avg_dtype(x.dtype, adaptive=True)
         sizes = parse_adaptive(rank, x.shape, output_size, data_format, channels=False)
         axes = spatial_axes(rank, data_format)
+        _check_adapted(x, sizes, axes)
         return divided(_adaptive, (x,), images(x.ndim, rank, data_format), sizes=sizes, axes=axes)
 
     return adaptive_avg_pool
@@ -340,10 +341,19 @@ def _adaptive_max_pool(rank: int):
         check_max_dtype(x.dtype)
         sizes = parse_adaptive(rank, x.shape, output_size, data_format, channels=True)
         axes = spatial_axes(rank, data_format)
+        _check_adapted(x, sizes, axes)
         static = {"sizes": sizes, "axes": axes, "indices": _index_dtype(return_indices, x, axes)}
         return divided(_adaptive_max, (x,), images(x.ndim, rank, data_format), **static)
 
     return adaptive_max_pool
+
+
+def _check_adapted(x: jax.Array, sizes: tuple[int | None, ...], axes: tuple[int, ...]) -> None:
+    """Refuses a result that this machine cannot hold."""
+    shape = list(x.shape)
+    for axis, m in zip(axes, sizes, strict=True):
+        shape[axis] = shape[axis] if m is None else m
+    check_room(shape, x.dtype, "use a smaller output_size")
 
 
 _UNPOOL_DOC = """The maxima of a pool, put back where they were among zeros: `torch.nn.functional.{name}`.
@@ -399,6 +409,9 @@ def _max_unpool(rank: int):
         check_index_dtype(places.dtype)
         arguments = Unpooling(kernel_size, stride, padding, output_size, data_format)
         sizes = parse_unpool(rank, x.shape, places.shape, arguments)
+        channels = x.shape[-rank - 1 if data_format == "channels_first" else -1]
+        shape = image_shape(x.shape[: -rank - 1], channels, sizes, data_format)
+        check_room(shape, x.dtype, "use a smaller stride")
         # What is empty is empty, for PyTorch too.
         known = not isinstance(places, Tracer) and getattr(places, "is_fully_addressable", True)
         if known and places.size and is_static(sizes) and math.prod(sizes):

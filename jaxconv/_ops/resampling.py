@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Num, Shaped
 
-from jaxconv._arrays import as_array, wide
+from jaxconv._arrays import as_array, check_room, wide
 from jaxconv._lowering.resampling import CUBIC, byte_table, cubic_far, cubic_near, resample, weighed
 from jaxconv._ops import pooling
 from jaxconv._ops.meshes import divided, images
@@ -26,7 +26,7 @@ from jaxconv._spec.resampling import (
     parse_interpolate,
     parse_pixel_shuffle,
 )
-from jaxconv._spec.shapes import Size, is_static, spatial_axes
+from jaxconv._spec.shapes import Size, image_shape, is_static, spatial_axes
 
 _AREA = {1: pooling.adaptive_avg_pool1d, 2: pooling.adaptive_avg_pool2d, 3: pooling.adaptive_avg_pool3d}
 
@@ -90,6 +90,8 @@ def interpolate(
     rank = x.ndim - 2
     if spec.mode == "area":
         return _AREA[rank](x, spec.output_size, data_format=data_format)
+    channels = x.shape[1 if data_format == "channels_first" else -1]
+    check_room(image_shape(x.shape[:1], channels, spec.output_size, data_format), x.dtype, "use a smaller size")
     run = _jit_interpolate if is_static(x.shape, spec.output_size) else _interpolate
     return divided(run, (x,), images(x.ndim, rank, data_format), spec=spec)
 
@@ -277,6 +279,7 @@ def affine_grid(
     """
     maps = as_array("theta", theta)
     spatial, corners = parse_affine_grid(maps.shape, maps.dtype, size, align_corners)
+    check_room((*maps.shape[:1], *spatial, len(spatial)), maps.dtype, "use a smaller size")
     run = _jit_affine_grid if is_static(maps.shape, spatial) else _affine_grid
     return divided(run, (maps,), [(0, 0)] + [None] * (len(spatial) + 1), size=spatial, align_corners=corners)
 

@@ -216,8 +216,9 @@ def parse_conv(rank: int, shapes: Shapes, arguments: Arguments) -> ConvSpec:
     return spec
 
 
-# What to do where an array is too large to be counted.
+# What to do where an array is too large, of a convolution and of a transposed one.
 LESS = "use less padding"
+SMALLER = "use a smaller stride or dilation"
 
 
 def multiply_accumulates(weight_shape: Sequence[int], size: Sequence[Size]) -> Size:
@@ -279,7 +280,7 @@ def parse_conv_transpose(rank: int, shapes: Shapes, arguments: TransposedArgumen
 
     batch, channels = input_shape[: -rank - 1], per_group * groups
     for what, sizes in (("the result", result), ("the result with what is cut off it", sheet)):
-        check_countable(what, image_shape(batch, channels, sizes, data_format), "use a smaller stride or dilation")
+        check_countable(what, image_shape(batch, channels, sizes, data_format), SMALLER)
 
     # The convolution whose transpose this is has pads (low, high - output_padding): with them an image of the size
     # of the result gives just as many positions as the input has. The high pad may be negative. A circular one may

@@ -1296,6 +1296,19 @@ REFUSALS = {
         ValueError,
         ["the result would have the shape (2, 4, 4294967305, 4294967304)", "2**59 numbers or more; pad less"],
     ),
+    "a result that no machine holds": (
+        lambda: jaxconv.conv_transpose1d(X1, T1, stride=2**40, output_padding=2**39),
+        ValueError,
+        [
+            "the result would have the shape (2, 3, 9345848836099) and take 208896 GiB",
+            "more than twice the memory of this machine; use a smaller stride or dilation, or ask jax.eval_shape",
+        ],
+    ),
+    "padding that no machine holds": (
+        conv1(padding=2**38),
+        ValueError,
+        ["the result would have the shape (2, 6, 549755813895)", "twice the memory of this machine; use less padding"],
+    ),
     "an output_size of too many windows": (
         lambda: jaxconv.adaptive_avg_pool2d(POOLED, 2**40),
         ValueError,
