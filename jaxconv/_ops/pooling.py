@@ -232,7 +232,7 @@ def _avg_pool(rank: int):
             check_whole_kernel(spec, x.shape)
         include = boolean("count_include_pad", count_include_pad)
         static = {"spec": spec, "include_pad": include, "divisor": parse_divisor(divisor_override)}
-        return divided(_avg, (x,), images(x.ndim, rank, spec.data_format), **static)
+        return divided(average, (x,), images(x.ndim, rank, spec.data_format), **static)
 
     return avg_pool
 
@@ -517,7 +517,7 @@ def _max(x: jax.Array, spec: PoolSpec, indices: np.dtype | None) -> Any:
         return batched(lambda x: maxima(x, spec), spec.rank, x)
     # The gradient of an element is the sum over the windows that it is the maximum of.
     x = x.astype(wide(dtype)) if any(s < span(k, d) for k, s, d in _each(spec, "kernel strides dilations")) else x
-    lowest = _lowest(x.dtype)
+    lowest = lowest_of(x.dtype)
     size = [x.shape[axis] for axis in spec.spatial_axes]
     counted = _counted(size, indices)
     places = []  # where each element is, once there are any: none or one array
@@ -536,7 +536,7 @@ def _max(x: jax.Array, spec: PoolSpec, indices: np.dtype | None) -> Any:
     return x if indices is None else (x, places[0].astype(indices))
 
 
-def _lowest(dtype: Any) -> Any:
+def lowest_of(dtype: Any) -> Any:
     """What loses against every number, or equals it."""
     return -np.inf if jnp.issubdtype(dtype, jnp.inexact) else jnp.iinfo(dtype).min
 
@@ -678,7 +678,7 @@ def _winner_of_many(x: jax.Array, taps: tuple[int, ...]) -> tuple[jax.Array, jax
 
 
 @partial(jax.jit, static_argnames=("spec", "include_pad", "divisor"), inline=True)
-def _avg(x: jax.Array, spec: PoolSpec, include_pad: bool, divisor: int | None) -> jax.Array:
+def average(x: jax.Array, spec: PoolSpec, include_pad: bool, divisor: int | None) -> jax.Array:
     """The sum of each window over its divisor, which is a product of one number per axis."""
     dtype = x.dtype
     x = x.astype(wide(dtype))
@@ -689,15 +689,22 @@ def _avg(x: jax.Array, spec: PoolSpec, include_pad: bool, divisor: int | None) -
         over = _overhang(n, out, k, s, p, 1, spec.ceil_mode)
         x = _padded(x, axis, p, over, 0)
         (x,) = _slide((x,), axis, out, k, s, 1, lambda left, right, taps, step: (left[0] + right[0],))
-        if (p == 0 or include_pad) and (not spec.ceil_mode or over <= p):
-            count *= k  # every window is full
-        else:
-            counted = _counted_positions(x.shape[axis], k, s, p, -p if include_pad else 0, n + p if include_pad else n)
-            count = count * jnp.expand_dims(jnp.asarray(counted, x.dtype), _others(x, axis))
+        counted = counted_taps(n, x.shape[axis], k, s, p, spec.ceil_mode, include_pad)
+        if not isinstance(counted, int):
+            counted = jnp.expand_dims(jnp.asarray(counted, x.dtype), _others(x, axis))
+        count = count * counted
     count = jnp.asarray(count if divisor is None else divisor, x.dtype)
     # Integers are truncated towards zero, as in C.
     x = lax.div(x, jnp.broadcast_to(count, x.shape))
     return x.astype(dtype)
+
+
+def counted_taps(n: Size, out: Size, k: int, s: int, p: int, ceil_mode: bool, include_pad: bool) -> Any:
+    """How many taps of each of `out` windows along an axis of size n an average counts: one int where all of them."""
+    over = _overhang(n, out, k, s, p, 1, ceil_mode)
+    if (p == 0 or include_pad) and (not ceil_mode or over <= p):
+        return k
+    return _counted_positions(out, k, s, p, -p if include_pad else 0, n + p if include_pad else n)
 
 
 def _counted_positions(out: Size, k: int, s: int, p: int, first: int, end: Size) -> Any:
@@ -723,7 +730,7 @@ def _lp(x: jax.Array, spec: PoolSpec, power: float) -> jax.Array:
     x = x.astype(wide(dtype))
     whole = power.is_integer() and abs(power) <= 8
     powers = lax.integer_pow(x, int(power)) if whole else lax.pow(x, jnp.asarray(power, x.dtype))
-    total = _avg(powers, spec, True, None) * math.prod(spec.kernel)
+    total = average(powers, spec, True, None) * math.prod(spec.kernel)
     # The root has no derivative at 0, where PyTorch's product with a relu gives none.
     root = lax.pow(jnp.where(total == 0, 1, total), jnp.asarray(1 / power, x.dtype))
     return jnp.where(total == 0, 0 if power > 0 else np.inf, root).astype(dtype)
@@ -808,7 +815,7 @@ def _first_of_window(runs: Runs, axis: int, inside: jax.Array | None = None) -> 
     """The maximum over an axis and where it is, what is not inside of a window left out: that comes last in it."""
     x, *places = runs
     if inside is not None:
-        x = jnp.where(inside, x, jnp.asarray(_lowest(x.dtype), x.dtype))
+        x = jnp.where(inside, x, jnp.asarray(lowest_of(x.dtype), x.dtype))
     value = _first_maximum(x, (axis,))
     if not places:
         return (value,)

@@ -11,7 +11,10 @@ import jaxconv
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
-MODULES = ("jaxconv", "jaxconv.functional", "jaxconv.init", "jaxconv.nnx", "jaxconv.linen", "jaxconv.interop")
+MODULES = (
+    "jaxconv", "jaxconv.functional", "jaxconv.init", "jaxconv.nnx", "jaxconv.linen", "jaxconv.interop",
+    "jaxconv.spatial",
+)  # fmt: skip
 
 
 def public(module):
@@ -155,7 +158,9 @@ def test_a_reference_that_leads_nowhere_is_seen():
         assert not resolves(wrong, "jaxconv.nnx")
 
 
-@pytest.mark.parametrize("name", [n for n, v in NAMES.items() if n.count(".") == 1 and parameters(v)])
+@pytest.mark.parametrize(
+    "name", [n for n, v in NAMES.items() if (n.count(".") == 1 or n.startswith("jaxconv.spatial.")) and parameters(v)]
+)
 def test_a_function_says_what_it_raises(name):
     assert "Raises" in sections(NAMES[name])
 

@@ -10,7 +10,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 PAGES = {page.stem: page.read_text() for page in (ROOT / "docs/api").glob("*.md")}
-MODULES = ("jaxconv", "jaxconv.init", "jaxconv.nnx", "jaxconv.linen", "jaxconv.interop")
+MODULES = ("jaxconv", "jaxconv.init", "jaxconv.nnx", "jaxconv.linen", "jaxconv.interop", "jaxconv.spatial")
 
 
 def public_names():

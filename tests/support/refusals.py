@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 from flax import nnx
+from jax.sharding import AbstractMesh, PartitionSpec
 
 import jaxconv
 import jaxconv.nnx
+import jaxconv.spatial
 from jaxconv import init
 
 # Nothing is computed here but shapes, so the arrays are of NumPy.
@@ -57,6 +59,18 @@ def zeros(*shape, dtype="float32"):
 def symbolic(function, shape):
     """Traces a function of images whose sizes are symbols."""
     return jax.eval_shape(function, jax.ShapeDtypeStruct(jax.export.symbolic_shape(shape), jnp.float32))
+
+
+def block(function, shape, axis_names=("h", None), *arguments, **keywords):
+    """Traces a function of blocks of images whose rows 4 devices divide."""
+    rows = PartitionSpec(None, None, "h")
+    call = jax.shard_map(
+        lambda x: getattr(jaxconv.spatial, function)(x, *arguments, axis_names=axis_names, **keywords),
+        mesh=AbstractMesh((4, 2), ("h", "w")),
+        in_specs=rows,
+        out_specs=rows,
+    )
+    return lambda: jax.eval_shape(call, jax.ShapeDtypeStruct(shape, "float32"))
 
 
 # What is called, the error, and the words that its message must hold: the argument's name, what was given, a fix.
@@ -1359,5 +1373,84 @@ REFUSALS = {
         lambda: jaxconv.adaptive_avg_pool1d(POOLED[0], (None,)),
         TypeError,
         ["output_size[0]", "integer", "None"],
+    ),
+    # Blocks of images.
+    "axis_names, a name": (
+        block("conv2d", (2, 4, 8, 9), "h", W2, groups=2),
+        TypeError,
+        [
+            "axis_names must be a tuple with an entry for each of the 2 spatial axes",
+            "got 'h' of type str",
+            "('h', None)",
+        ],
+    ),
+    "axis_names, too few": (
+        block("conv2d", (2, 4, 8, 9), ("h",), W2, groups=2),
+        ValueError,
+        ["axis_names must have an entry for each of the 2 spatial axes", "got ('h',)", "None stands for an axis"],
+    ),
+    "axis_names, a number": (
+        block("max_pool2d", (2, 4, 8, 9), (0, None), 2),
+        TypeError,
+        ["axis_names[0] must be a name, a tuple of names or None, got 0 of type int"],
+    ),
+    "axis_names, unknown": (
+        block("max_pool2d", (2, 4, 8, 9), ("H", None), 2),
+        ValueError,
+        ["axis_names[0] names 'H'", "divides along, 'h', 'w'", "did you mean 'h'?"],
+    ),
+    "axis_names, outside of a shard_map": (
+        lambda: jaxconv.spatial.max_pool2d(X2, 2, axis_names=("h", None)),
+        ValueError,
+        ["axis_names[0] names 'h'", "no axis of a mesh is manual here", "within a jax.shard_map"],
+    ),
+    "axis_names, twice": (
+        block("max_pool2d", (2, 4, 8, 9), ("h", ("w", "h")), 2),
+        ValueError,
+        ["axis_names names 'h' twice", "divides one axis of the image"],
+    ),
+    "a result that is not divided": (
+        block("conv2d", (2, 4, 8, 9), ("h", None), W2, groups=2, stride=(2, 1), padding=(2, 0)),
+        ValueError,
+        [
+            "result would have 5 positions along spatial axis 0",
+            "which the 4 devices along axis_names[0]='h' do not divide",
+            "use 6 positions of padding more",
+        ],
+    ),
+    "a transposed result that is not divided": (
+        block("conv_transpose1d", (2, 4, 8), ("h",), T1, stride=2, groups=2),
+        ValueError,
+        ["result would have 17 positions", "padding that cuts 1 position more off it, or 3 fewer"],
+    ),
+    "a pooled result that is not divided": (
+        block("avg_pool2d", (2, 4, 28, 9), ("h", None), 2),
+        ValueError,
+        ["result would have 14 positions", "blocks of 6 or 8 positions there in place of 7, or the whole of the axis"],
+    ),
+    "a block of an image that is too small": (
+        block("conv1d", (2, 4, 8), ("h",), W1, groups=2, padding=8, padding_mode="reflect"),
+        ValueError,
+        ["padding_mode='reflect' can pad at most 7 where the image has size 8", "of the whole image is (2, 4, 8)"],
+    ),
+    "a halo, a text": (
+        block("halo", (2, 4, 8), ("h",), widths="1"),
+        TypeError,
+        ["widths must be an int, a tuple of 1 int, or of (low, high) pairs", "got '1' of type str"],
+    ),
+    "a halo, too many": (
+        block("halo", (2, 4, 8), ("h",), widths=(1, 2)),
+        ValueError,
+        ["widths must have as many entries as axis_names has, 1", "got (1, 2) of type tuple"],
+    ),
+    "a halo, negative": (
+        block("halo", (2, 4, 8), ("h",), widths=((1, -2),)),
+        ValueError,
+        ["widths[0] must be zero or positive, got -2"],
+    ),
+    "a halo, a mode": (
+        block("halo", (2, 4, 8), ("h",), widths=1, padding_mode="wrap"),
+        ValueError,
+        ["padding_mode must be one of", "got 'wrap'"],
     ),
 }
