@@ -4,8 +4,8 @@
 
 reads top to bottom: `main` is the command line, `train` sets a run up, `loop` runs it. Its parts stand in
 `examples/trainer/`. The program takes `--resume` to go on from the last checkpoint in that folder, `--platform
-cpu|gpu|tpu`, `--mesh data=8` to divide each batch over devices, `--distributed` for several processes that divide it,
-and `--section.key VALUE` for any key of the config.
+cpu|gpu|tpu`, `--mesh data=2,height=2,width=2` to divide each batch and its images over devices, `--distributed` for
+several processes that divide them, and `--section.key VALUE` for any key of the config.
 """
 
 import shlex
@@ -17,13 +17,23 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from examples.trainer.checkpoint import Checkpoints, alone, identity, kept_records
 from examples.trainer.clock import Clock
 from examples.trainer.config import Config, Run, RunError, parse_command_line, write_config
 from examples.trainer.data import SIDE, Digits, load_digits
-from examples.trainer.devices import compiler_options, connect, divide, make_mesh, replicated
+from examples.trainer.devices import (
+    check_parameters,
+    compiler_options,
+    connect,
+    divide,
+    make_mesh,
+    of_batch,
+    of_state,
+    replicated,
+    share,
+)
 from examples.trainer.input import batches
 from examples.trainer.inspection import draw_network
 from examples.trainer.model import Params
@@ -83,11 +93,12 @@ def train(run: Run, stop: Stop) -> bool:
     steps = config.train.epochs * steps_per_epoch(config, digits)
     if steps >= 2**31:
         raise RunError(f"train.epochs is {config.train.epochs}: {steps} steps, and optimisers count fewer than 2**31")
-    program = build(config, steps, replicated(mesh))
-    # A compiled identity copies the state to every device, those of other processes included.
-    state = jax.jit(lambda state: state, out_shardings=replicated(mesh))(program.state)
-    shapes = {name: value.shape for name, value in named(state.params).items()}
-    rows = batches(digits, config.train.batch_size, config.train.seed, jax.process_index(), jax.process_count())
+    program = build(config, steps, mesh)
+    shapes = {name: value.shape for name, value in named(program.state.params).items()}
+    check_parameters(mesh, shapes)
+    # A compiled identity copies the state to the devices, those of other processes included.
+    state = jax.jit(lambda state: state, out_shardings=of_state(mesh, program.state))(program.state)
+    rows = batches(digits, config.train.batch_size, config.train.seed, *share(mesh))
 
     about = identity(config, digits, state.params)
     with alone(run.out), Checkpoints(run.out, config.checkpoint.keep, about, run.resume) as checkpoints:
@@ -120,8 +131,9 @@ def train(run: Run, stop: Stop) -> bool:
             state, finished = loop(config, parts, state, done, steps, stop)
             if finished:
                 report.finish()
+                average = jax.jit(lambda params: params, out_shardings=replicated(mesh))(state.average)
                 if first_process:
-                    draw_network(config, program.apply, jax.device_get(state.average), digits, run.out)
+                    draw_network(config, program.apply, jax.device_get(average), digits, run.out)
                 seconds, images = sum(clock.seconds.values()), (steps - done) * config.train.batch_size
                 speed = f" ({images / seconds:,.0f} images/s)" if images else ""
                 report.say(
@@ -188,8 +200,8 @@ def steps_per_epoch(config: Config, digits: Digits) -> int:
 def evaluate(test_fn: Any, mesh: Mesh, params: Params, digits: Digits) -> tuple[float, float]:
     """The loss and the accuracy over all held-out digits. `test_fn` gets batches of one size; the last is padded."""
     size = test_batch_size(mesh)
-    part = size // jax.process_count()
-    mine = slice(jax.process_index() * part, (jax.process_index() + 1) * part)
+    number, parts = share(mesh)
+    mine = slice(number * size // parts, (number + 1) * size // parts)
     sums = []
     for start in range(0, len(digits.test_labels), size):
         images, labels = digits.test_images[start : start + size], digits.test_labels[start : start + size]
@@ -208,10 +220,9 @@ def test_batch_size(mesh: Mesh) -> int:
 
 def like_batch(mesh: Mesh, size: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
     """Shape, dtype and sharding of a batch of `size` digits, to compile for."""
-    sharding = NamedSharding(mesh, PartitionSpec("data"))
     return (
-        jax.ShapeDtypeStruct((size, SIDE, SIDE), np.uint8, sharding=sharding),
-        jax.ShapeDtypeStruct((size,), np.int32, sharding=sharding),
+        jax.ShapeDtypeStruct((size, SIDE, SIDE), np.uint8, sharding=of_batch(mesh, 3)),
+        jax.ShapeDtypeStruct((size,), np.int32, sharding=of_batch(mesh, 1)),
     )
 
 

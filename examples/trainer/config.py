@@ -143,7 +143,8 @@ class Run:
     tensorboard: bool = False
     """also write TensorBoard's event files, into the folder tensorboard of --out"""
     mesh: str = ""
-    """number of devices that divide each batch, such as data=8; by default one, and all with --distributed"""
+    """devices that divide each batch, such as data=8, its images too, data=2,height=2,width=2, or the parameters too,
+    fsdp=8; by default one, and all with --distributed"""
     distributed: bool = False
     """this is one of several processes; a cluster's manager tells JAX the three values below, by hand give them"""
     coordinator: str | None = None

@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax.training.dynamic_scale import DynamicScale
+from jax.sharding import Mesh
 
 from examples.trainer.augment import move
 from examples.trainer.config import Config
 from examples.trainer.data import CLASSES, normalise
+from examples.trainer.devices import of_state, replicated
 from examples.trainer.model import Apply, Params, create
 
 
@@ -42,10 +44,10 @@ class Program(NamedTuple):
     """the network itself"""
 
 
-def build(config: Config, steps: int, sharding: jax.sharding.Sharding | None = None) -> Program:
+def build(config: Config, steps: int, mesh: Mesh | None = None) -> Program:
     """The state before the first of `steps` steps, the training step, and the test function.
 
-    Their results have the given sharding, by default the compiler's choice.
+    On a mesh the states that the step gives are divided as `of_state` says; without one that is the compiler's choice.
     """
     # threefry gives the same numbers on every platform.
     init_key, key = jax.random.split(jax.random.key(config.train.seed, impl="threefry2x32"))
@@ -54,14 +56,25 @@ def build(config: Config, steps: int, sharding: jax.sharding.Sharding | None = N
         0.0, config.optimizer.learning_rate, int(config.optimizer.warmup * steps), steps
     )
     optimizer = optax.adamw(schedule, weight_decay=config.optimizer.weight_decay)
+    state = State(
+        step=jnp.zeros((), jnp.int32),
+        key=key,
+        params=params,
+        average=jax.tree.map(jnp.copy, params),
+        optimizer=optimizer.init(params),
+        scale=DynamicScale() if config.precision.compute == "float16" else None,
+        sums=zeros(params),
+    )
     judge = judge_pixels if config.model.network == "autoencoder" else judge_classes
 
     def loss_fn(params: Params, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+        if mesh is not None:  # gathered where they are used, so that their gradients are summed where they are kept
+            params = jax.lax.with_sharding_constraint(params, replicated(mesh))
         scores = apply(params, normalise(images)).astype(jnp.float32)
         losses, right = judge(scores, images, labels, config.train.label_smoothing)
         return losses.mean(), right.mean()
 
-    @functools.partial(jax.jit, donate_argnums=0, out_shardings=sharding)
+    @functools.partial(jax.jit, donate_argnums=0, out_shardings=mesh and of_state(mesh, state))
     def step_fn(state: State, images: jax.Array, labels: jax.Array) -> State:
         images = move(images, config.data, jax.random.fold_in(state.key, state.step))
         scale, finite, (loss, accuracy), gradients = differentiate(state.scale, loss_fn, state.params, images, labels)
@@ -80,22 +93,13 @@ def build(config: Config, steps: int, sharding: jax.sharding.Sharding | None = N
         sums = jax.tree.map(lambda old, new: jnp.where(fresh, 0, old) + new, state.sums, metrics)
         return State(state.step + 1, state.key, params, average, optimizer_state, scale, sums)
 
-    @functools.partial(jax.jit, out_shardings=sharding)
+    @functools.partial(jax.jit, out_shardings=mesh and replicated(mesh))
     def test_fn(params: Params, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
         scores = apply(params, normalise(images)).astype(jnp.float32)
         counts = labels >= 0
         losses, right = judge(scores, images, labels, 0.0)
         return (losses * counts).sum(), (right * counts).sum()
 
-    state = State(
-        step=jnp.zeros((), jnp.int32),
-        key=key,
-        params=params,
-        average=jax.tree.map(jnp.copy, params),
-        optimizer=optimizer.init(params),
-        scale=DynamicScale() if config.precision.compute == "float16" else None,
-        sums=zeros(params),
-    )
     return Program(state, step_fn, test_fn, apply)
 
 

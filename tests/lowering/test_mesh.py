@@ -56,25 +56,32 @@ def check_same_course(found, wanted):
 
 @pytest.mark.slow
 @eight_devices
-def test_eight_devices(arguments, one_device, tmp_path, capsys):
-    assert train.main([*arguments, "--out", str(tmp_path), "--mesh", "data=8"]) == 0
+@pytest.mark.parametrize("mesh", ["data=8", "data=2,height=2,width=2", "height=2,fsdp=2,data=2"])
+def test_eight_devices(arguments, one_device, tmp_path, capsys, mesh):
+    # Twice halved, 28 rows are 7, which two devices do not divide: these are whole on each.
+    assert train.main([*arguments, "--out", str(tmp_path), "--mesh", mesh]) == 0
     device = jax.devices()[0]
     assert f"device    {device.platform} ({device.device_kind}) × 8\n" in capsys.readouterr().out
     check_same_course(records(tmp_path), one_device)
 
 
+# What is divided between the processes: the rows of each image, or each batch and the parameters.
+OF_PROCESSES = ["height=4,width=2", "fsdp=2,height=2,width=2"][: 2 if "JAXCONV_ALL" in os.environ else 1]
+
+
 @pytest.mark.slow
-def test_two_processes_of_two_devices(arguments, one_device, tmp_path):
+@pytest.mark.parametrize("mesh", OF_PROCESSES)
+def test_two_processes_of_four_devices(arguments, one_device, tmp_path, mesh):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
     environment = os.environ | {
-        "XLA_FLAGS": re.sub("device_count=[0-9]+", "device_count=2", os.environ["XLA_FLAGS"]),
+        "XLA_FLAGS": re.sub("device_count=[0-9]+", "device_count=4", os.environ["XLA_FLAGS"]),
         "JAX_PLATFORMS": "cpu",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
     command = [sys.executable, "-m", "examples.train", *arguments, "--out", str(tmp_path), "--distributed",
-               "--coordinator", address, "--processes", "2", "--process"]  # fmt: skip
+               "--mesh", mesh, "--coordinator", address, "--processes", "2", "--process"]  # fmt: skip
     processes = [
         subprocess.Popen(
             [*command, str(number)],
@@ -92,7 +99,7 @@ def test_two_processes_of_two_devices(arguments, one_device, tmp_path):
         for process in processes:
             process.kill()
     assert [process.returncode for process in processes] == [0, 0], first_err + second_err
-    assert "device    cpu (cpu) × 4\n" in first
+    assert "device    cpu (cpu) × 8\n" in first
     assert "device" not in second  # the first one reports for both
     assert (first_err, second_err) == ("", "")
     check_same_course(records(tmp_path), one_device)
@@ -101,19 +108,34 @@ def test_two_processes_of_two_devices(arguments, one_device, tmp_path):
 
 def test_a_mesh_that_cannot_be(arguments, tmp_path, capsys):
     count = len(jax.devices())
+    shape = (
+        "give the number of devices along each axis, such as data=8 or data=2,height=2,width=2; the axes are data, "
+        "fsdp, height, width"
+    )
     for mesh, message in (
-        ("model=2", "--mesh model=2: give the number of devices that divide each batch, such as data=8"),
-        ("data=two", "--mesh data=two: give the number of devices that divide each batch, such as data=8"),
-        (f"data={count + 1}", f"--mesh data={count + 1}: JAX finds {count} devices, from data=1 to data={count}"),
+        ("model=2", f"--mesh model=2: {shape}"),
+        ("data=two", f"--mesh data=two: {shape}"),
+        ("data=2,data=2", f"--mesh data=2,data=2: {shape}"),
+        ("data=0", f"--mesh data=0: {shape}"),
+        (f"data={count + 1}", f"--mesh data={count + 1}: that is {count + 1} devices, and JAX finds {count}"),
     ):
         assert train.main([*arguments, "--out", str(tmp_path), "--mesh", mesh]) == 2
         assert capsys.readouterr().err == f"error: {message}\n"
 
 
-@pytest.mark.skipif(len(jax.devices()) < 3, reason="needs three devices")
-def test_a_batch_that_cannot_be_divided(arguments, tmp_path, capsys):
-    assert train.main([*arguments, "--out", str(tmp_path), "--mesh", "data=3"]) == 2
-    assert capsys.readouterr().err == "error: train.batch_size is 8: not a multiple of the 3 devices\n"
+@eight_devices
+@pytest.mark.parametrize(
+    ("mesh", "message"),
+    [
+        ("data=3", "train.batch_size is 8: not a multiple of the 3 devices"),
+        ("data=2,fsdp=3", "train.batch_size is 8: not a multiple of the 6 devices"),
+        ("width=8", "--mesh width=8: 8 devices do not divide the columns of the images, 28 of them"),
+        ("fsdp=8", "--mesh: fsdp=8 does not divide conv1.weight of shape (2, 1, 3, 3) along either of its first axes"),
+    ],
+)
+def test_what_cannot_be_divided(arguments, tmp_path, capsys, mesh, message):
+    assert train.main([*arguments, "--out", str(tmp_path), "--mesh", mesh]) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
 
 
 # ---------------------------------------------------------------------------------------------------------------
