@@ -4,6 +4,7 @@ The array x is (K0, A, K1, B). Kept are the axes K0 and K1, and over the n = A B
 
     moments   x          ->  m, rest, var       the mean, m + rest, and the mean of the squared distances from it
     spread    u, v, x, m ->  u + v (x - m)      linear in u and v, which have a number for each pair of kept indices
+    blend     u, v, x, m, w, g  ->  u + v (x - m) + w g                  linear in u, v and w, and in u, v and g
     products  x, m, g    ->  sum g, sum g (x - m)                                                     linear in g
 
 With r = 1 / sqrt(var + eps), a normalised x with a scale c and a shift b is spread(b - c r rest, c r, x, m). So what
@@ -36,6 +37,7 @@ moments_p.multiple_results = True
 products_p = Primitive("norm_products")
 products_p.multiple_results = True
 spread_p = Primitive("norm_spread")  # parameter: the dtype of the result
+blend_p = Primitive("norm_blend")
 
 
 def moments(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -53,6 +55,11 @@ def spread(u: jax.Array, v: jax.Array, x: jax.Array, m: jax.Array, dtype: Any) -
     return bind(spread_p, u, v, x, m, dtype=jnp.dtype(dtype))
 
 
+def blend(u: jax.Array, v: jax.Array, x: jax.Array, m: jax.Array, w: jax.Array, g: jax.Array) -> jax.Array:
+    """u + v * (x - m) + w * g, of the shape and dtype of x and g; computed in the dtype of the others."""
+    return bind(blend_p, u, v, x, m, w, g)
+
+
 # ---------------------------------------------------------------------------------------------------------------
 # Shapes
 # ---------------------------------------------------------------------------------------------------------------
@@ -65,6 +72,7 @@ def _sums(x: Any, number: int) -> list[ShapedArray]:
 moments_p.def_abstract_eval(lambda x: _sums(x, 3))
 products_p.def_abstract_eval(lambda x, m, g: _sums(x, 2))
 spread_p.def_abstract_eval(lambda u, v, x, m, *, dtype: ShapedArray(x.shape, dtype, **place(x)))
+blend_p.def_abstract_eval(lambda u, v, x, m, w, g: ShapedArray(x.shape, x.dtype, **place(x)))
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -109,8 +117,24 @@ def _spread_jvp(primals, tangents, *, dtype):
         du, dv = (ad.instantiate_zeros(t) for t in (du, dv))
         moves.append(spread(du, dv, x, m, dtype))
     if type(dx) is not ad.Zero:
-        moves.append((spread_out(v) * dx.astype(v.dtype)).astype(dtype))
+        moves.append(_scaled(v, dx, dtype))
     return y, _total(moves, y)
+
+
+def _blend_jvp(primals, tangents):
+    (_, v, x, m, w, g), (du, dv, dx, _, dw, dg) = primals, tangents
+    y = blend(*primals)
+    moves = []
+    if type(dw) is not ad.Zero:
+        moves.append(blend(ad.instantiate_zeros(du), ad.instantiate_zeros(dv), x, m, dw, g))
+    elif not type(du) is type(dv) is ad.Zero:
+        moves.append(spread(ad.instantiate_zeros(du), ad.instantiate_zeros(dv), x, m, x.dtype))
+    moves += [_scaled(a, t, y.dtype) for a, t in ((v, dx), (w, dg)) if type(t) is not ad.Zero]
+    return y, _total(moves, y)
+
+
+def _scaled(a: jax.Array, x: jax.Array, dtype: Any) -> jax.Array:
+    return (spread_out(a) * x.astype(a.dtype)).astype(dtype)
 
 
 def _products_transpose(cotangents, x, m, g):
@@ -131,11 +155,28 @@ def _spread_transpose(cotangent, u, v, x, m, *, dtype):
     return [*pair, None, None]
 
 
+def _blend_transpose(cotangent, u, v, x, m, w, g):
+    """In those of u, v and w that are asked for, or in u, v and g."""
+    given = (u, v, x, m, w, g)
+    if type(cotangent) is ad.Zero:
+        return [ad.Zero(a.aval) if ad.is_undefined_primal(a) else None for a in given]
+    found = dict.fromkeys(range(6))
+    if ad.is_undefined_primal(u) or ad.is_undefined_primal(v):
+        found[0], found[1] = products(x, m, cotangent)
+    if ad.is_undefined_primal(w):
+        found[4] = products(g, jnp.zeros_like(m), cotangent)[1]
+    if ad.is_undefined_primal(g):
+        found[5] = _scaled(w, cotangent, g.aval.dtype)
+    return [found[i] if ad.is_undefined_primal(a) else None for i, a in enumerate(given)]
+
+
 ad.primitive_jvps[moments_p] = _moments_jvp
 ad.primitive_jvps[products_p] = _products_jvp
 ad.primitive_jvps[spread_p] = _spread_jvp
+ad.primitive_jvps[blend_p] = _blend_jvp
 ad.primitive_transposes[products_p] = _products_transpose
 ad.primitive_transposes[spread_p] = _spread_transpose
+ad.primitive_transposes[blend_p] = _blend_transpose
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -143,7 +184,8 @@ ad.primitive_transposes[spread_p] = _spread_transpose
 # ---------------------------------------------------------------------------------------------------------------
 
 
-def _batch(arguments, dims, *, primitive: Primitive, **params):
+def batch(arguments, dims, *, primitive: Primitive, **params):
+    """The rule of every primitive whose arrays have K0 first."""
     mapped = next(a.shape[d] for a, d in zip(arguments, dims, strict=True) if d is not None)
     whole = [
         jnp.broadcast_to(a, (mapped, *a.shape)) if d is None else jnp.moveaxis(a, d, 0)
@@ -155,8 +197,8 @@ def _batch(arguments, dims, *, primitive: Primitive, **params):
     return unfolded, [0] * len(found) if primitive.multiple_results else 0
 
 
-for _p in (moments_p, products_p, spread_p):
-    batching.primitive_batchers[_p] = partial(_batch, primitive=_p)
+for _p in (moments_p, products_p, spread_p, blend_p):
+    batching.primitive_batchers[_p] = partial(batch, primitive=_p)
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -173,9 +215,14 @@ def _compute_products(x, m, g, *, facts):
 
 
 def _compute_spread(u, v, x, m, *, facts, dtype):
-    return (spread_out(u) + spread_out(v) * (x.astype(v.dtype) - spread_out(m))).astype(dtype)
+    return reductions.spread(u, v, x, m, dtype, x.dtype == dtype and is_native(x, **facts))
+
+
+def _compute_blend(u, v, x, m, w, g, *, facts):
+    return reductions.blend(u, v, x, m, w, g, x.dtype == g.dtype and is_native(x, **facts))
 
 
 register(moments_p, _compute_moments, ())
 register(products_p, _compute_products, ())
 register(spread_p, _compute_spread, ("dtype",))
+register(blend_p, _compute_blend, ())

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 OPS = ("output", "input", "weight")
-REDUCTIONS = ("moments", "products")
+NORMS = ("moments", "products", "blend", "layer", "layer_back")
 POOLS = ("maxima", "put")
 STORAGES = ("float32", "bfloat16", "float16")
 
@@ -140,7 +140,7 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
         return None, f"the compiled library cannot be loaded: {error}"
     try:
         _declare(library)
-        handlers = {target(op): getattr(library, target(op)) for op in (*OPS, *REDUCTIONS, *POOLS)}
+        handlers = {target(op): getattr(library, target(op)) for op in (*OPS, *NORMS, *POOLS)}
     except AttributeError as error:
         return None, f"the compiled library is not of this version of the package, install it again: {error}"
 

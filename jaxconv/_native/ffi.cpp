@@ -11,6 +11,7 @@
 #include <cstring>
 #include <exception>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <string>
 
@@ -197,6 +198,108 @@ ffi::Error reduce(ffi::ThreadPool pool, ffi::RemainingArgs arguments, ffi::Remai
   return current_error();
 }
 
+// What norms.h makes of whole arrays. Of the arguments and results, x and what is like it are of one storage type, and
+// all else is float32 with a known count of numbers; each is taken in turn.
+class NormCall {
+ public:
+  NormCall(ffi::RemainingArgs arguments, ffi::RemainingRets results, size_t takes, size_t gives, size_t of_x)
+      : arguments_(arguments), results_(results) {
+    if (arguments.size() != takes || results.size() != gives) {
+      throw std::invalid_argument(std::to_string(arguments.size()) + " arguments and " +
+                                  std::to_string(results.size()) + " results of a norm");
+    }
+    x_ = taken(arguments.get<ffi::AnyBuffer>(of_x));
+    if (x_->element_count() == 0 || !storage_of(x_->element_type(), &storage)) {
+      throw std::invalid_argument("a norm takes numbers of float32, bfloat16 or float16");
+    }
+  }
+
+  Numbers sizes(size_t count) const {
+    if (x_->dimensions().size() != count) throw std::invalid_argument("x must have " + std::to_string(count) + " axes");
+    return x_->dimensions();
+  }
+  const void* like_x() { return like(taken(arguments_.get<ffi::AnyBuffer>(argument_++))).untyped_data(); }
+  const float* numbers(size_t count) { return numbers(taken(arguments_.get<ffi::AnyBuffer>(argument_++)), count); }
+  void* result_like_x() {
+    ffi::AnyBuffer result = like(*taken(results_.get<ffi::AnyBuffer>(result_++)));
+    if (hints.load(std::memory_order_relaxed)) {
+      prefer_huge_pages(result.untyped_data(), static_cast<int64_t>(result.size_bytes()));
+    }
+    return result.untyped_data();
+  }
+  float* result_numbers(size_t count) { return numbers(*taken(results_.get<ffi::AnyBuffer>(result_++)), count); }
+
+  Storage storage;
+
+ private:
+  ffi::AnyBuffer like(ffi::AnyBuffer a) const {
+    if (a.element_type() != x_->element_type() || a.element_count() != x_->element_count()) {
+      throw std::invalid_argument("an array must be like x");
+    }
+    return a;
+  }
+  static float* numbers(ffi::AnyBuffer a, size_t count) {
+    if (a.element_type() != ffi::DataType::F32 || a.element_count() != count) {
+      throw std::invalid_argument("float32 numbers are needed, " + std::to_string(count) + " of them");
+    }
+    return a.typed_data<float>();
+  }
+
+  ffi::RemainingArgs arguments_;
+  ffi::RemainingRets results_;
+  std::optional<ffi::AnyBuffer> x_;
+  size_t argument_ = 0, result_ = 0;
+};
+
+// (u, v, x, m) or (u, v, x, m, w, g) -> (y). The array has four axes.
+ffi::Error blend(ffi::ThreadPool pool, ffi::RemainingArgs arguments, ffi::RemainingRets results) try {
+  const Isa* isa = chosen.load(std::memory_order_acquire);
+  if (isa == nullptr) return ffi::Error::Internal("jaxconv: no instruction set was chosen");
+  const bool has_g = arguments.size() == 6;
+  NormCall call(arguments, results, has_g ? 6 : 4, 1, 2);
+  const Numbers sizes = call.sizes(4);
+  const Reduction reduction = {{sizes[0], sizes[2]}, {sizes[1], sizes[3]}, call.storage};
+  const size_t kept = sizes[0] * sizes[2];
+  const float *u = call.numbers(kept), *v = call.numbers(kept);
+  const void* x = call.like_x();
+  const float *m = call.numbers(kept), *w = has_g ? call.numbers(kept) : nullptr;
+  const void* g = has_g ? call.like_x() : nullptr;
+  Helped threads = helped(pool);
+  isa->kernels->blend(reduction, u, v, x, m, w, g, call.result_like_x(), &threads);
+  return ffi::Error::Success();
+} catch (...) {
+  return current_error();
+}
+
+// (x, c, b) -> (y, mean, rest, variance), or (x, mean, rest, variance, c, g) -> (dx, dc, db). The array has three axes.
+template <bool is_back>
+ffi::Error layer(ffi::ThreadPool pool, ffi::RemainingArgs arguments, ffi::RemainingRets results, float eps) try {
+  const Isa* isa = chosen.load(std::memory_order_acquire);
+  if (isa == nullptr) return ffi::Error::Internal("jaxconv: no instruction set was chosen");
+  NormCall call(arguments, results, is_back ? 6 : 3, is_back ? 3 : 4, 0);
+  const Numbers sizes = call.sizes(3);
+  const Layers layers = {sizes[0], sizes[1], sizes[2], eps, call.storage};
+  const size_t rows = sizes[0] * sizes[1], columns = sizes[0] * sizes[2];
+  const void* x = call.like_x();
+  Helped threads = helped(pool);
+  if constexpr (is_back) {
+    const float *m = call.numbers(rows), *rest = call.numbers(rows), *var = call.numbers(rows);
+    const float* c = call.numbers(columns);
+    const void* g = call.like_x();
+    void* dx = call.result_like_x();
+    float *dc = call.result_numbers(columns), *db = call.result_numbers(columns);
+    isa->kernels->layer_back(layers, x, m, rest, var, c, g, dx, dc, db, &threads);
+  } else {
+    const float *c = call.numbers(columns), *b = call.numbers(columns);
+    void* y = call.result_like_x();
+    float *m = call.result_numbers(rows), *rest = call.result_numbers(rows), *var = call.result_numbers(rows);
+    isa->kernels->layer(layers, x, c, b, y, m, rest, var, &threads);
+  }
+  return ffi::Error::Success();
+} catch (...) {
+  return current_error();
+}
+
 // (x) -> (y) or (y, which), or (which, g) -> (x): see pools.h.
 template <bool of_put>
 ffi::Error pool(ffi::ThreadPool pool, ffi::RemainingArgs arguments, ffi::RemainingRets results, Numbers kernel,
@@ -278,6 +381,19 @@ JAXCONV_HANDLER(jaxconv_weight, jaxconv::Op::weight);
 
 JAXCONV_REDUCTION(jaxconv_moments, false);
 JAXCONV_REDUCTION(jaxconv_products, true);
+
+JAXCONV_EXPORT XLA_FFI_Error* jaxconv_blend(XLA_FFI_CallFrame* call_frame);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(jaxconv_blend, jaxconv::blend,
+                              xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>().RemainingArgs().RemainingRets());
+
+#define JAXCONV_LAYER(name, is_back)                                 \
+  JAXCONV_EXPORT XLA_FFI_Error* name(XLA_FFI_CallFrame* call_frame); \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(                                     \
+      name, jaxconv::layer<is_back>,                                 \
+      xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>().RemainingArgs().RemainingRets().Attr<float>("eps"))
+
+JAXCONV_LAYER(jaxconv_layer, false);
+JAXCONV_LAYER(jaxconv_layer_back, true);
 
 #define JAXCONV_POOL(name, of_put)                                                    \
   JAXCONV_EXPORT XLA_FFI_Error* name(XLA_FFI_CallFrame* call_frame);                  \

@@ -221,6 +221,32 @@ void dispatch_products(const Reduction& r, const void* x, const float* m, const 
   });
 }
 
+void dispatch_blend(const Reduction& r, const float* u, const float* v, const void* x, const float* m, const float* w,
+                    const void* g, void* y, Parallel* threads) {
+  with_storage(r.storage, [&](auto* type) {
+    using T = decltype(type);
+    blend(r, u, v, static_cast<T>(const_cast<void*>(x)), m, w, static_cast<T>(const_cast<void*>(g)), static_cast<T>(y),
+          threads);
+  });
+}
+
+void dispatch_layer(const Layers& l, const void* x, const float* c, const float* b, void* y, float* mean, float* rest,
+                    float* variance, Parallel* threads) {
+  with_storage(l.storage, [&](auto* type) {
+    using T = decltype(type);
+    layer(l, static_cast<T>(const_cast<void*>(x)), c, b, static_cast<T>(y), mean, rest, variance, threads);
+  });
+}
+
+void dispatch_layer_back(const Layers& l, const void* x, const float* mean, const float* rest, const float* variance,
+                         const float* c, const void* g, void* dx, float* dc, float* db, Parallel* threads) {
+  with_storage(l.storage, [&](auto* type) {
+    using T = decltype(type);
+    layer_back(l, static_cast<T>(const_cast<void*>(x)), mean, rest, variance, c, static_cast<T>(const_cast<void*>(g)),
+               static_cast<T>(dx), dc, db, threads);
+  });
+}
+
 void dispatch_maxima(const Pooling& p, const void* x, void* y, uint8_t* which, Parallel* threads) {
   with_storage(p.storage, [&](auto* type) {
     using T = decltype(type);
@@ -235,8 +261,8 @@ void dispatch_put(const Pooling& p, const uint8_t* which, const void* g, void* x
   });
 }
 
-constexpr Kernels kKernels = {dispatch_output,   dispatch_input,  dispatch_weight, dispatch_moments,
-                              dispatch_products, dispatch_maxima, dispatch_put};
+constexpr Kernels kKernels = {dispatch_output, dispatch_input, dispatch_weight,     dispatch_moments, dispatch_products,
+                              dispatch_blend,  dispatch_layer, dispatch_layer_back, dispatch_maxima,  dispatch_put};
 
 }  // namespace
 }  // namespace jaxconv::JAXCONV_ISA

@@ -1,4 +1,5 @@
-// What a normalisation sums over an array: its mean and variance, and the two sums that its gradient needs.
+// Normalisation: what it sums over an array, its mean and variance and the two sums that its gradient needs, and what
+// it makes of each number then.
 //
 // The array is (kept[0], reduced[0], kept[1], reduced[1]), row-major; one or more of these may be 1. For each pair of
 // kept indices, over the n = reduced[0] * reduced[1] positions,
@@ -13,6 +14,16 @@
 //   n = n1 + n2,   mean = mean1 + d n2 / n,   squares = squares1 + squares2 + d^2 n1 n2 / n
 //
 // (Chan, Golub and LeVeque, Updating formulae and a pairwise algorithm for computing sample variances, 1979.)
+//
+// With u, v, w and m a number for each pair of kept indices,
+//
+//   blend      u + v (x - m) + w g, an array like x; without a g, u + v (x - m)
+//
+// is what a normalisation, and its gradient, comes to. Where the scale lies along the reduced axis, as in a layer norm,
+// a row stays in the cache while all is done to it:
+//
+//   layer      the moments of each row, and c (x - mean) / sqrt(variance + eps) + b with a c and a b for each column
+//   layer_back what goes back through it: the gradients of x, c and b
 #pragma once
 
 #include "forms/form.h"
@@ -52,9 +63,9 @@ struct Block {
   const float* data;
   int64_t pitch;
 };
+JAXCONV_INLINE Block block_of(const float* data, int64_t pitch, int64_t, int64_t, float*) { return {data, pitch}; }
 template <class T>
 JAXCONV_INLINE Block block_of(const T* data, int64_t pitch, int64_t rows, int64_t count, float* space) {
-  if (const float* floats = as_float(data)) return {floats, pitch};
   for (int64_t r = 0; r < rows; ++r) copy(space + r * count, data + r * pitch, count);
   return {space, count};
 }
@@ -127,13 +138,23 @@ JAXCONV_INLINE void for_each_vectors(int64_t columns, const F& f) {
 
 // -- runs: positions of one pair of kept indices, most of them side by side -------------------------------------------
 
+// Each lane has its own number and that of the lane whose index differs by a power of two, H.
+template <int H, int... J>
+JAXCONV_INLINE Vec add_lanes(Vec v, std::integer_sequence<int, J...>) {
+  return v + __builtin_shufflevector(v, v, (J ^ H)...);
+}
+JAXCONV_INLINE float sum_of_lanes(Vec v) {
+  if constexpr (kLanes > 8) v = add_lanes<kLanes / 2>(v, AllLanes());
+  if constexpr (kLanes > 4) v = add_lanes<4>(v, AllLanes());
+  v = add_lanes<2>(v, AllLanes());
+  return add_lanes<1>(v, AllLanes())[0];
+}
+
 // The sum of all lanes of the chains of additions.
 JAXCONV_INLINE float sum_of(const Vec (&chains)[kNormVectors]) {
   Vec all = chains[0];
   for (int v = 1; v < kNormVectors; ++v) all += chains[v];
-  float total = 0;
-  for (int lane = 0; lane < kLanes; ++lane) total += all[lane];
-  return total;
+  return sum_of_lanes(all);
 }
 
 // f(vector, numbers in it, which of the chains of additions) over a row.
@@ -269,7 +290,7 @@ void moments(const Reduction& r, const T* x, float* mean, float* rest, float* va
       return;
     }
     for (int64_t i = 0; i < sums.size(); ++i) found[i] = {};
-    const int64_t most = max(kNormBlock / sums.size(), 1);
+    const int64_t most = max(min(kNormBlock / sums.size(), kNormRows), 1);
     for (int64_t row = positions.begin; row < positions.end; row += most) {
       const int64_t rows = min(positions.end - row, most);
       const T* const begin = x + (outer * r.reduced[0] + row) * cut.width + sums.begin;
@@ -312,7 +333,7 @@ void products(const Reduction& r, const T* x, const float* m, const T* g, float*
     for (int64_t i = 0; i < sums.size(); ++i) {
       means[i] = m[outer * r.kept[1] + (sums.begin + i) / r.reduced[1]];
     }
-    const int64_t most = max(kNormBlock / sums.size(), 1);
+    const int64_t most = max(min(kNormBlock / sums.size(), kNormRows), 1);
     for (int64_t row = positions.begin; row < positions.end; row += most) {
       const int64_t rows = min(positions.end - row, most);
       const int64_t offset = (outer * r.reduced[0] + row) * cut.width + sums.begin;
@@ -327,6 +348,270 @@ void products(const Reduction& r, const T* x, const float* m, const T* g, float*
     of_g[k] = static_cast<float>(total.of_g);
     of_products[k] = static_cast<float>(total.of_products);
   });
+}
+
+// -- blend: a number of its own for each pair of kept indices, times x and g
+// --------------------------------------------
+
+// u, v, m and w; w is not read without a g.
+struct Coefficients {
+  const float* of[4];
+
+  Coefficients at(int64_t i) const {
+    return {{of[0] + i, of[1] + i, of[2] + i, of[3] == nullptr ? nullptr : of[3] + i}};
+  }
+};
+
+// A vector of `n` numbers of a coefficient that differs from number to number, or the one that they share.
+template <bool shared>
+JAXCONV_INLINE Vec coefficient(const float* p, int64_t i, int64_t n) {
+  if constexpr (shared) {
+    return Vec{} + *p;
+  } else {
+    return load_first(p + i, n);
+  }
+}
+
+template <bool shared, bool has_g, class T>
+JAXCONV_INLINE Vec blended(const Coefficients& k, const T* x, const T* g, int64_t i, int64_t n) {
+  const Vec distance = load_first(x + i, n) - coefficient<shared>(k.of[2], i, n);
+  Vec sum = coefficient<shared>(k.of[0], i, n) + coefficient<shared>(k.of[1], i, n) * distance;
+  if constexpr (has_g) sum += coefficient<shared>(k.of[3], i, n) * load_first(g + i, n);
+  return sum;
+}
+
+// Of `count` numbers; past the caches where `streaming`.
+template <bool shared, bool has_g, class T>
+JAXCONV_INLINE void blend_row(const Coefficients& k, const T* x, const T* g, T* y, int64_t count, bool streaming) {
+  int64_t i = 0;
+  if (streaming) {
+    for (; i + kLanes <= count; i += kLanes)
+      store_streaming(as_float(y) + i, blended<shared, has_g>(k, x, g, i, kLanes));
+  } else {
+    for (; i + kLanes <= count; i += kLanes) store_first(y + i, blended<shared, has_g>(k, x, g, i, kLanes), kLanes);
+  }
+  if (i < count) store_first(y + i, blended<shared, has_g>(k, x, g, i, count - i), count - i);
+}
+
+// How many jobs of at least kNormJob numbers an array is cut into, and no more than are of use.
+JAXCONV_INLINE int64_t norm_jobs(int64_t numbers) { return max(min(numbers / kNormJob, 4 * kNormJobs), 1); }
+
+// In rows of many kept indices the coefficients are laid out as long as a row, or as several that are short.
+template <bool has_g, class T>
+void blend_columns(const Reduction& r, const Coefficients& all, const T* x, const T* g, T* y, bool stream,
+                   Parallel* threads) {
+  const int64_t columns = r.kept[1] * r.reduced[1], slab = r.reduced[0] * columns;
+  const int64_t rows = ceil_div(kNormColumns, columns), width = columns * rows, turns = ceil_div(slab, width);
+  const int64_t parts = min(ceil_div(norm_jobs(r.kept[0] * slab), r.kept[0]), turns);
+  const bool in_place = rows == 1 && r.reduced[1] == 1, streaming = stream && columns % kLanes == 0;
+  parallel(threads, r.kept[0] * parts, [&](int64_t job) {
+    const int64_t k = job / parts;
+    Coefficients own = all.at(k * r.kept[1]);
+    if (!in_place) {
+      float* const space = workspace().strip.get(4 * width);
+      for (int c = 0; c < (has_g ? 4 : 3); ++c) {
+        float* to = space + c * width;
+        for (int64_t i = 0; i < columns; ++i) to[i] = own.of[c][i / r.reduced[1]];
+        for (int64_t i = columns; i < width; ++i) to[i] = to[i - columns];
+        own.of[c] = to;
+      }
+    }
+    const Range range = part(turns, parts, job % parts);
+    for (int64_t turn = range.begin; turn < range.end; ++turn) {
+      const int64_t at = k * slab + turn * width, count = min(width, slab - turn * width);
+      blend_row<false, has_g>(own, x + at, has_g ? g + at : g, y + at, count, streaming);
+    }
+    if (streaming) streaming_fence();
+  });
+}
+
+template <bool has_g, class T>
+void blend_runs(const Reduction& r, const Coefficients& all, const T* x, const T* g, T* y, bool stream,
+                Parallel* threads) {
+  const int64_t length = r.reduced[1], total = r.kept[0] * r.reduced[0] * r.kept[1] * length;
+  const int64_t jobs = norm_jobs(total), vectors = ceil_div(total, kLanes);
+  const bool streaming = stream && length % kLanes == 0;
+  parallel(threads, jobs, [&](int64_t job) {
+    const Range range = part(vectors, jobs, job);
+    const int64_t end = min(range.end * kLanes, total);
+    for (int64_t at = range.begin * kLanes; at < end;) {
+      const int64_t run = at / length, count = min((run + 1) * length, end) - at;
+      const Coefficients own = all.at(run / (r.reduced[0] * r.kept[1]) * r.kept[1] + run % r.kept[1]);
+      blend_row<true, has_g>(own, x + at, has_g ? g + at : g, y + at, count, streaming);
+      at += count;
+    }
+    if (streaming) streaming_fence();
+  });
+}
+
+template <class T>
+void blend(const Reduction& r, const float* u, const float* v, const T* x, const float* m, const float* w, const T* g,
+           T* y, Parallel* threads) {
+  const Coefficients all = {{u, v, m, w}};
+  const int64_t bytes = r.kept[0] * r.reduced[0] * r.kept[1] * r.reduced[1] * static_cast<int64_t>(sizeof(T));
+  const float* const floats = as_float(y);
+  const bool stream = kHasStreamingStores && floats != nullptr && bytes > kStreamingBytes &&
+                      reinterpret_cast<uintptr_t>(floats) % sizeof(Vec) == 0;
+  const bool columns = r.reduced[1] < kNormRun;
+  if (g != nullptr) {
+    (columns ? blend_columns<true, T> : blend_runs<true, T>)(r, all, x, g, y, stream, threads);
+  } else {
+    (columns ? blend_columns<false, T> : blend_runs<false, T>)(r, all, x, g, y, stream, threads);
+  }
+}
+
+// -- layers: moments of rows, scales of columns
+// ------------------------------------------------------------------------
+
+// A row as float32: what its moments were taken of, where that was all of it; null otherwise.
+JAXCONV_INLINE const float* row_read(const float* row, int64_t, const float*) { return row; }
+template <class T>
+JAXCONV_INLINE const float* row_read(const T*, int64_t count, const float* space) {
+  return count > kNormBlock ? nullptr : space;
+}
+
+template <class T>
+JAXCONV_INLINE Moments moments_of_row(const T* row, int64_t count, float* space) {
+  Moments total = {};
+  for (int64_t at = 0; at < count; at += kNormBlock) {
+    const int64_t n = min(count - at, kNormBlock);
+    total.join(moments_of_run(block_of(row + at, 0, 1, n, space), 1, n), at, n);
+  }
+  return total;
+}
+
+template <class X, class T>
+JAXCONV_INLINE void normalise_row(const X* x, float m, float rest, float factor, const float* c, const float* b, T* y,
+                                  int64_t count) {
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const int64_t n = min(count - i, kLanes);
+    const Vec distance = (load_first(x + i, n) - m) - rest;
+    store_first(y + i, distance * factor * load_first(c + i, n) + load_first(b + i, n), n);
+  }
+}
+
+template <class T>
+void layer(const Layers& l, const T* x, const float* c, const float* b, T* y, float* mean, float* rest, float* variance,
+           Parallel* threads) {
+  const int64_t rows = l.slabs * l.rows, columns = l.columns, jobs = min(norm_jobs(rows * columns), rows);
+  parallel(threads, jobs, [&](int64_t job) {
+    float* const space = workspace().strip.get(kNormBlock);
+    const Range range = part(rows, jobs, job);
+    for (int64_t row = range.begin; row < range.end; ++row) {
+      const T* const from = x + row * columns;
+      const Moments total = moments_of_row(from, columns, space);
+      const float m = mean[row] = static_cast<float>(total.mean);
+      const float lacks = rest[row] = static_cast<float>(total.mean - m);
+      const float var = variance[row] = static_cast<float>(total.squares / static_cast<double>(columns));
+      const float factor = 1.0f / __builtin_sqrtf(var + l.eps);
+      const int64_t own = row / l.rows * columns;
+      if (const float* floats = row_read(from, columns, space)) {
+        normalise_row(floats, m, lacks, factor, c + own, b + own, y + row * columns, columns);
+      } else {
+        normalise_row(from, m, lacks, factor, c + own, b + own, y + row * columns, columns);
+      }
+    }
+  });
+}
+
+// What a row of the gradient needs of its sums: see jaxconv/_normalised.py.
+struct RowBack {
+  float m, rest, factor;  // (x - m - rest) * factor is normalised
+  float u, v;             // the gradient of x is u + v (x - m) + factor c g
+};
+
+// The sums of c g and of c g (x - m) over a row.
+template <class T>
+JAXCONV_INLINE Sums products_of_row(const T* x, float m, const float* c, const T* g, int64_t count) {
+  Sums total = {};
+  for (int64_t at = 0; at < count; at += kNormBlock) {
+    Vec of_g[kNormVectors] = {}, of_products[kNormVectors] = {};
+    const int64_t end = min(at + kNormBlock, count);
+    auto add = [&](int64_t i, int64_t n, int chain) {
+      const Vec scaled = load_first(c + i, n) * load_first(g + i, n);
+      of_g[chain] += scaled;
+      of_products[chain] += scaled * (load_first(x + i, n) - m);
+    };
+    int64_t i = at;
+    for (; i + kNormVectors * kLanes <= end; i += kNormVectors * kLanes) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kNormVectors; ++v) add(i + v * kLanes, kLanes, v);
+    }
+    for (; i < end; i += kLanes) add(i, min(end - i, kLanes), 0);
+    total.join({sum_of(of_g), sum_of(of_products)}, 0, 0);
+  }
+  return total;
+}
+
+// The gradient of x in R rows, and what they add to those of c and b.
+template <int R, class T>
+JAXCONV_INLINE void back_of_rows(const RowBack (&back)[kNormTogether], const T* x, const float* c, const T* g, T* dx,
+                                 float* dc, float* db, int64_t columns) {
+  for (int64_t i = 0; i < columns; i += kLanes) {
+    const int64_t n = min(columns - i, kLanes);
+    const Vec scale = load_first(c + i, n);
+    Vec of_c = load_first(dc + i, n), of_b = load_first(db + i, n);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+      const RowBack& row = back[r];
+      const Vec distance = load_first(x + r * columns + i, n) - row.m, gradient = load_first(g + r * columns + i, n);
+      store_first(dx + r * columns + i, row.u + row.v * distance + row.factor * scale * gradient, n);
+      of_c += gradient * ((distance - row.rest) * row.factor);
+      of_b += gradient;
+    }
+    store_first(dc + i, of_c, n);
+    store_first(db + i, of_b, n);
+  }
+}
+
+template <class T>
+void layer_back(const Layers& l, const T* x, const float* mean, const float* rest, const float* variance,
+                const float* c, const T* g, T* dx, float* dc, float* db, Parallel* threads) {
+  const int64_t columns = l.columns, slab = l.rows * columns;
+  // As everywhere, what is added to what depends on the shape alone. The sums of all parts take less room than x.
+  const int64_t parts = min(ceil_div(norm_jobs(l.slabs * slab), l.slabs), ceil_div(l.rows, kNormTerms));
+  Sums* const found = workspace().sums.get<Sums>(l.slabs * parts * columns);
+  parallel(threads, l.slabs * parts, [&](int64_t job) {
+    const int64_t s = job / parts;
+    const float* const scale = c + s * columns;
+    Sums* const own = found + job * columns;
+    for (int64_t i = 0; i < columns; ++i) own[i] = {};
+    float* const sums = workspace().strip.get(2 * columns);
+    const Range range = part(l.rows, parts, job % parts);
+    for (int64_t begin = range.begin; begin < range.end; begin += kNormTerms) {
+      std::memset(sums, 0, 2 * columns * sizeof(float));
+      const int64_t end = min(begin + kNormTerms, range.end);
+      for (int64_t row = begin; row < end; row += kNormTogether) {
+        const int64_t rows = min(end - row, kNormTogether), first = s * slab + row * columns;
+        RowBack back[kNormTogether];
+        for (int64_t i = 0; i < rows; ++i) {
+          const int64_t at = s * l.rows + row + i, from = first + i * columns;
+          const float m = mean[at], lacks = rest[at], factor = 1.0f / __builtin_sqrtf(variance[at] + l.eps);
+          const Sums of_row = products_of_row(x + from, m, scale, g + from, columns);
+          const double n = static_cast<double>(columns), r = factor;
+          const double v = -r * r * r * (of_row.of_products - lacks * of_row.of_g) / n;
+          back[i] = {m, lacks, factor, static_cast<float>(-r * of_row.of_g / n - v * lacks), static_cast<float>(v)};
+        }
+        auto go_back = [&](auto count) {
+          back_of_rows<count>(back, x + first, scale, g + first, dx + first, sums, sums + columns, columns);
+        };
+        static_assert(kNormTogether == 4);
+        switch (rows) {
+          case 1: go_back(std::integral_constant<int, 1>()); break;
+          case 2: go_back(std::integral_constant<int, 2>()); break;
+          case 3: go_back(std::integral_constant<int, 3>()); break;
+          default: go_back(std::integral_constant<int, 4>()); break;
+        }
+      }
+      for (int64_t i = 0; i < columns; ++i) own[i].join({sums[columns + i], sums[i]}, 0, 0);
+    }
+  });
+  for (int64_t i = 0; i < l.slabs * columns; ++i) {
+    Sums total = {};
+    for (int64_t p = 0; p < parts; ++p) total.join(found[(i / columns * parts + p) * columns + i % columns], 0, 0);
+    db[i] = static_cast<float>(total.of_g);
+    dc[i] = static_cast<float>(total.of_products);
+  }
 }
 
 }  // namespace

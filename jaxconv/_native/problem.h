@@ -38,6 +38,14 @@ struct Reduction {
   Storage storage;
 };
 
+// Arrays (slabs, rows, columns), each row with moments of its own, and in each slab a scale and a shift for each
+// column; no size is zero.
+struct Layers {
+  int64_t slabs, rows, columns;
+  float eps;
+  Storage storage;
+};
+
 // The maxima of windows. There are three spatial axes, the first ones of size 1 where there are fewer; along each, tap
 // t of window o is at position o * stride + t * dilation - low of x, and no tap where that is outside of it.
 struct Pooling {
@@ -66,6 +74,12 @@ struct Kernels {
   void (*moments)(const Reduction&, const void* x, float* mean, float* rest, float* variance, Parallel*);
   void (*products)(const Reduction&, const void* x, const float* m, const void* g, float* of_g, float* of_products,
                    Parallel*);
+  void (*blend)(const Reduction&, const float* u, const float* v, const void* x, const float* m, const float* w,
+                const void* g, void* y, Parallel*);  // w and g may be null
+  void (*layer)(const Layers&, const void* x, const float* c, const float* b, void* y, float* mean, float* rest,
+                float* variance, Parallel*);
+  void (*layer_back)(const Layers&, const void* x, const float* mean, const float* rest, const float* variance,
+                     const float* c, const void* g, void* dx, float* dc, float* db, Parallel*);
   // What pools.h says of them; `which` of maxima may be null.
   void (*maxima)(const Pooling&, const void* x, void* y, uint8_t* which, Parallel*);
   void (*put)(const Pooling&, const uint8_t* which, const void* g, void* x, Parallel*);

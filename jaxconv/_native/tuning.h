@@ -136,11 +136,16 @@ constexpr int kNormVectors = 4;
 constexpr int64_t kNormColumns = 64;
 // Numbers of a block, which is read twice: it must stay in the L1 cache. Blocks are joined in double precision.
 constexpr int64_t kNormBlock = 2048;
+// Rows of a block of few columns: each column is one chain of additions in float32.
+constexpr int64_t kNormRows = 256;
 // Positions side by side that are worth a sum along them, rather than one across rows.
 constexpr int64_t kNormRun = 16;
 // Numbers that a job reads at least, and how many jobs there should be.
 constexpr int64_t kNormJob = 8192;
 constexpr int64_t kNormJobs = 16;
+// Of a layer norm's gradient: rows whose columns are added up at once, and rows that are added in float32.
+constexpr int64_t kNormTogether = 4;
+constexpr int64_t kNormTerms = 32;
 
 // -- pools -----------------------------------------------------------------------------------------------------------
 

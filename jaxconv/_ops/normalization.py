@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Inexact, Num
 
-from jaxconv import _moments
+from jaxconv import _moments, _normalised
 from jaxconv._arrays import as_array, mapped_size, wide
 from jaxconv._ops.meshes import divided
 from jaxconv._spec.arguments import boolean, number
@@ -367,10 +367,14 @@ def _with_statistics(
     shape, acc = x.shape, wide(x.dtype)
     x = x.reshape(_view(shape, axis, per_image))
     devices = lax.psum(1, axis_name)
+    y = None
     if training and any(isinstance(n, int) and n == 0 for n in (*shape, devices)):
         m, rest, var = _no_moments(x)  # nothing, and nothing to learn from it
     elif training:
-        m, rest, var = _moments_of_all(x, axis_name)
+        if axis_name:
+            m, rest, var = _moments_of_all(x, axis_name)
+        else:
+            y, m, rest, var = _normalised.channels(x, *_parameters(x, weight, bias), x.shape[2], eps)
         if running_mean is not None and running_var is not None:
             share = jnp.asarray(momentum if moving is None else moving).astype(acc)
             count = x.shape[1] * x.shape[3] * devices
@@ -384,7 +388,8 @@ def _with_statistics(
         mean, var = (jnp.broadcast_to(s.astype(acc), (x.shape[0], *s.shape)) for s in (running_mean, running_var))
         m = lax.stop_gradient(mean)
         rest = mean - m  # zero, with the derivatives of the mean
-    y = _scaled(x, m, rest, lax.rsqrt(var + eps), weight, bias, x.dtype)
+    if y is None:
+        y = _scaled(x, m, rest, lax.rsqrt(var + eps), *_parameters(x, weight, bias))
     return y.reshape(shape), running_mean, running_var
 
 
@@ -392,30 +397,19 @@ def _with_statistics(
 def _group(x, weight, bias, *, groups: int, axis: int, eps: float) -> jax.Array:
     shape = x.shape
     x = x.reshape(_view(shape, axis, True))
-    images, places, channels, following = x.shape
-    # The channels of a group are side by side, and so are all its values at a place.
-    of_groups = x.reshape(images, places, groups, channels // groups * following)
-    moments = _no_moments(of_groups) if 0 in shape else _moments.moments(of_groups)
-    m, rest, var = (
-        jnp.broadcast_to(a[:, :, None], (images, groups, channels // groups)).reshape(images, channels) for a in moments
-    )
-    return _scaled(x, m, rest, lax.rsqrt(var + eps), weight, bias, x.dtype).reshape(shape)
+    if 0 in shape:
+        return x.reshape(shape)
+    return _normalised.channels(x, *_parameters(x, weight, bias), groups, eps)[0].reshape(shape)
 
 
 @partial(jax.jit, static_argnames=("axes", "eps"), inline=True)
 def _layer(x, weight, bias, *, axes: tuple[int, ...], eps: float) -> jax.Array:
-    shape, acc = x.shape, wide(x.dtype)
-    first = x.ndim - len(axes)
-    rows, columns = math.prod(shape[:first]), math.prod(shape[first:])
-    plain = weight is None and bias is None
-    x = x.reshape(rows, 1, 1, columns)
-    m, rest, var = _no_moments(x) if 0 in shape else _moments.moments(x)
-    y = _scaled(x, m, rest, lax.rsqrt(var + eps), None, None, x.dtype if plain else acc)
-    if not plain:  # a number for each column, where the statistics have one for each row
-        one, none = jnp.ones((1, columns), acc), jnp.zeros((1, columns), acc)
-        weight, bias = (None if p is None else p.reshape(columns) for p in (weight, bias))
-        y = _scaled(y.reshape(1, rows, columns, 1), none, none, one, weight, bias, x.dtype)
-    return y.reshape(shape)
+    shape, first = x.shape, x.ndim - len(axes)
+    if 0 in shape:
+        return x
+    x = x.reshape(1, math.prod(shape[:first]), math.prod(shape[first:]))
+    weight, bias = (None if p is None else p.reshape(-1) for p in (weight, bias))
+    return _normalised.layer(x, *_parameters(x, weight, bias), eps)[0].reshape(shape)
 
 
 @partial(jax.jit, static_argnames=("axes", "eps"), inline=True)
@@ -457,6 +451,14 @@ def _view(shape: tuple[Size, ...], axis: int, per_image: bool) -> tuple[Size, ..
     return (shape[0], before, shape[axis], after) if per_image else (1, shape[0] * before, shape[axis], after)
 
 
+def _parameters(x: jax.Array, weight: jax.Array | None, bias: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """What each index of K1, or each column of a row, is multiplied by and what is added to it, for each of K0."""
+    shape, acc = (x.shape[0], x.shape[2]), wide(x.dtype)
+    c = jnp.ones(shape, acc) if weight is None else jnp.broadcast_to(weight.astype(acc), shape)
+    b = jnp.zeros(shape, acc) if bias is None else jnp.broadcast_to(bias.astype(acc), shape)
+    return c, b
+
+
 def _moments_of_all(x: jax.Array, axis_name: tuple[str, ...]) -> tuple[jax.Array, jax.Array, jax.Array]:
     """`moments` over the devices of an axis: the variance is that of each, and that of their means."""
     m, rest, var = _moments.moments(x)
@@ -474,11 +476,10 @@ def _no_moments(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     return none, none, jnp.ones_like(none)
 
 
-def _scaled(x, m, rest, factor, weight: jax.Array | None, bias: jax.Array | None, dtype: Any) -> jax.Array:
-    """(x - m - rest) * factor * weight + bias, the latter two with a number for each index of K1."""
-    v = factor if weight is None else factor * weight.astype(factor.dtype)[None]
-    u = -v * rest if bias is None else bias.astype(factor.dtype)[None] - v * rest
-    return _moments.spread(u, v, x, m, dtype)
+def _scaled(x, m, rest, factor, c: jax.Array, b: jax.Array) -> jax.Array:
+    """(x - m - rest) * factor * c + b."""
+    v = factor * c
+    return _moments.spread(b - v * rest, v, x, m, x.dtype)
 
 
 def _mixed(running: jax.Array, batch: jax.Array, share: jax.Array) -> jax.Array:

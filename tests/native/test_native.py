@@ -780,7 +780,7 @@ def test_an_instruction_set_that_the_machine_lacks_is_refused(monkeypatch):
         jaxconv_op_name = jaxconv_storage_name = jaxconv_mode_name = Mock()
         jaxconv_use_hints = jaxconv_hints_in_use = Mock()
         jaxconv_output = jaxconv_input = jaxconv_weight = jaxconv_moments = jaxconv_products = Mock()
-        jaxconv_maxima = jaxconv_put = Mock()
+        jaxconv_blend = jaxconv_layer = jaxconv_layer_back = jaxconv_maxima = jaxconv_put = Mock()
         jaxconv_isa = Mock(side_effect=lambda i: (b"baseline", b"vectors", None)[i])
         jaxconv_isa_in_use = Mock()
         jaxconv_isa_supported = Mock(side_effect=lambda i: i == 0)
@@ -815,7 +815,7 @@ def test_a_library_that_xla_would_refuse_is_not_shown_to_it(monkeypatch, tmp_pat
     reason = _native._load()[1]
     if taken:
         assert reason is None
-        assert registered == [_native.target(op) for op in (*_native.OPS, *_native.REDUCTIONS, *_native.POOLS)]
+        assert registered == [_native.target(op) for op in (*_native.OPS, *_native.NORMS, *_native.POOLS)]
     else:
         assert reason.startswith("the compiled library was made for version (0, 3)")
         assert not registered

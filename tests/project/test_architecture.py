@@ -18,6 +18,7 @@ ROWS = {
     "_lowering/": (2, 0),
     "_trilinear.py": (3, 0),
     "_moments.py": (3, 0),
+    "_normalised.py": (3, 1),  # made of the moments
     "_maxima.py": (3, 0),
     "_ops/": (4, 0),
     "functional.py": (4, 1),  # re-exports them

@@ -245,6 +245,29 @@ def _norm_spread(step: Step, reaches: Sequence[Reach | None]) -> Reach | None:
     return joined([r if i == 2 else r and spread(r, shape, (0, 2)) for i, r in enumerate(reaches)], shape)
 
 
+def _norm_channels(step: Step, reaches: Sequence[Reach | None]) -> list[Reach | None]:
+    """x (K0, A, K1, B) normalised over A, B and the channels of each group of K1; scale and shift are (K0, K1)."""
+    x, shape, groups = reaches[0], step.inputs[0].shape, step.params["groups"]
+    images, places, count, following = shape
+    moments = joined([x], shape)
+    if moments is not None:
+        grouped = reshaped(moments, (images, places, groups, count // groups, following))
+        moments = grouped and reduced(grouped, (1, 3, 4))
+    each = (images, groups, count // groups)
+    found = moments and reshaped(spread(moments, each, (0, 1)), (images, count))
+    others = [r and spread(r, shape, (0, 2)) for r in (found, *reaches[1:])]
+    return [joined([x, *others], shape), *[found] * 3]
+
+
+def _norm_layer(step: Step, reaches: Sequence[Reach | None]) -> list[Reach | None]:
+    """x (K0, R, C) normalised over C; scale and shift are (K0, C)."""
+    x, shape = reaches[0], step.inputs[0].shape
+    whole = joined([x], shape)
+    found = whole and reduced(whole, (2,))
+    others = [r and spread(r, shape, (0, 2)) for r in reaches[1:]]
+    return [joined([x, found and spread(found, shape, (0, 1)), *others], shape), *[found] * 3]
+
+
 _REDUCTIONS = (
     "reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or", "reduce_xor",
     "argmax", "argmin",
@@ -272,4 +295,6 @@ _RULES: dict[str, Callable[[Step, Sequence[Reach | None]], Any]] = {
     "gather": _gather,
     "norm_moments": _moments,
     "norm_spread": _norm_spread,
+    "norm_channels": _norm_channels,
+    "norm_layer": _norm_layer,
 }

@@ -327,6 +327,130 @@ bool sums_are_right(Random& random, Pool& pool) {
   return true;
 }
 
+// How far a number of a storage type may be off what it is rounded from.
+double rounding(Storage storage) {
+  return storage == Storage::float32 ? 2e-6 : storage == Storage::bfloat16 ? 0.006 : 0.001;
+}
+
+// Random numbers for each of some sums.
+std::vector<float> several(Random& random, int64_t count) {
+  std::vector<float> numbers(count);
+  for (float& v : numbers) v = random.normal();
+  return numbers;
+}
+
+// Each number of an array (kept[0], reduced[0], kept[1], reduced[1]) blended with another, or with none.
+bool blends_are_right(Random& random, Pool& pool) {
+  Reduction r{};
+  for (int i = 0; i < 2; ++i) {
+    r.kept[i] = random.of<int64_t>({1, 1, 2, 3, 9, 17, 70, 130});
+    r.reduced[i] = random.of<int64_t>({1, 1, 2, 5, 16, 37, 130, 700});
+  }
+  r.storage = random.of({Storage::float32, Storage::bfloat16, Storage::float16});
+  const int64_t sums = r.kept[0] * r.kept[1], total = sums * r.reduced[0] * r.reduced[1];
+  if (total > 100000) return true;
+  const int64_t bytes = r.storage == Storage::float32 ? 4 : 2;
+  const bool has_g = random.of({false, true});
+  const double mean = random.of({0.0, 3.0, 1000.0});
+  Bytes x(total * bytes), g(total * bytes), y(total * bytes);
+  for (int64_t i = 0; i < total; ++i) {
+    naive::write(x.get(), i, mean + random.normal(), r.storage);
+    naive::write(g.get(), i, random.normal(), r.storage);
+  }
+  const std::vector<float> u = several(random, sums), v = several(random, sums), w = several(random, sums);
+  std::vector<float> m = several(random, sums);
+  for (float& each : m) each += static_cast<float>(mean);
+  for (int i = 0; i < kIsaCount; ++i) {
+    if (!kIsas[i].supported()) continue;
+    std::memset(y.get(), 0xff, total * bytes);
+    Helped threads(random.in(1, kThreads), pool.schedule(), true);
+    kIsas[i].kernels->blend(r, u.data(), v.data(), x.get(), m.data(), has_g ? w.data() : nullptr,
+                            has_g ? g.get() : nullptr, y.get(), &threads);
+    for (int64_t j = 0; j < total; ++j) {
+      const int64_t run = j / r.reduced[1], k = run / (r.reduced[0] * r.kept[1]) * r.kept[1] + run % r.kept[1];
+      const double distance = naive::read(x.get(), j, r.storage) - m[k];
+      const double gradient = has_g ? w[k] * naive::read(g.get(), j, r.storage) : 0;
+      const double size = std::abs(u[k]) + std::abs(v[k] * distance) + std::abs(gradient);
+      const double found = naive::read(y.get(), j, r.storage), right = u[k] + v[k] * distance + gradient;
+      if (!(std::abs(found - right) <= rounding(r.storage) * size + 1e-6)) {
+        std::printf("a blend of (%lld, %lld, %lld, %lld) on %s: %g, not %g\n", static_cast<long long>(r.kept[0]),
+                    static_cast<long long>(r.reduced[0]), static_cast<long long>(r.kept[1]),
+                    static_cast<long long>(r.reduced[1]), kIsas[i].name, found, right);
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+// A layer norm and its gradient, against their definitions in double precision.
+bool layers_are_right(Random& random, Pool& pool) {
+  const Layers l = {random.of<int64_t>({1, 1, 3}), random.of<int64_t>({1, 2, 7, 33, 190}),
+                    random.of<int64_t>({1, 2, 5, 16, 37, 96, 130, 2049, 5000}), 1e-3f,
+                    random.of({Storage::float32, Storage::bfloat16, Storage::float16})};
+  const int64_t rows = l.slabs * l.rows, columns = l.columns, total = rows * columns;
+  if (total > 100000) return true;
+  const int64_t bytes = l.storage == Storage::float32 ? 4 : 2, scales = l.slabs * columns;
+  const double mean = random.of({0.0, 3.0, 1000.0});
+  Bytes x(total * bytes), g(total * bytes), y(total * bytes), dx(total * bytes);
+  for (int64_t i = 0; i < total; ++i) {
+    naive::write(x.get(), i, mean + random.normal(), l.storage);
+    naive::write(g.get(), i, random.normal(), l.storage);
+  }
+  const std::vector<float> c = several(random, scales), b = several(random, scales);
+  const auto x_at = [&](int64_t j) { return naive::read(x.get(), j, l.storage); };
+  const auto g_at = [&](int64_t j) { return naive::read(g.get(), j, l.storage); };
+  std::vector<double> normal(total), right_dx(total), right_dc(scales), right_db(scales), factors(rows);
+  for (int64_t row = 0; row < rows; ++row) {
+    const int64_t first = row * columns, own = row / l.rows * columns;
+    double sum = 0, squares = 0, of_g = 0, of_products = 0;
+    for (int64_t i = 0; i < columns; ++i) sum += x_at(first + i);
+    for (int64_t i = 0; i < columns; ++i) squares += std::pow(x_at(first + i) - sum / columns, 2);
+    const double factor = factors[row] = 1 / std::sqrt(squares / columns + l.eps);
+    for (int64_t i = 0; i < columns; ++i) {
+      normal[first + i] = (x_at(first + i) - sum / columns) * factor;
+      of_g += c[own + i] * g_at(first + i);
+      of_products += c[own + i] * g_at(first + i) * normal[first + i];
+      right_dc[own + i] += g_at(first + i) * normal[first + i];
+      right_db[own + i] += g_at(first + i);
+    }
+    for (int64_t i = 0; i < columns; ++i) {
+      right_dx[first + i] =
+          factor * (c[own + i] * g_at(first + i) - of_g / columns - normal[first + i] * of_products / columns);
+    }
+  }
+  Bytes m(rows * 4), rest(rows * 4), variance(rows * 4), dc(scales * 4), db(scales * 4);
+  const auto floats = [](Bytes& of) { return static_cast<float*>(of.get()); };
+  const double near = rounding(l.storage), sums = 2e-5 * std::sqrt(static_cast<double>(l.rows));
+  for (int i = 0; i < kIsaCount; ++i) {
+    if (!kIsas[i].supported()) continue;
+    for (Bytes* of : {&y, &dx}) std::memset(of->get(), 0xff, total * bytes);
+    for (Bytes* of : {&dc, &db}) std::memset(of->get(), 0xff, scales * 4);
+    Helped threads(random.in(1, kThreads), pool.schedule(), true);
+    kIsas[i].kernels->layer(l, x.get(), c.data(), b.data(), y.get(), floats(m), floats(rest), floats(variance),
+                            &threads);
+    kIsas[i].kernels->layer_back(l, x.get(), floats(m), floats(rest), floats(variance), c.data(), g.get(), dx.get(),
+                                 floats(dc), floats(db), &threads);
+    bool right = true;
+    for (int64_t j = 0; j < total && right; ++j) {
+      const int64_t row = j / columns, at = row / l.rows * columns + j % columns;
+      const double value = c[at] * normal[j] + b[at], scaled = std::abs(c[at] * normal[j]) + std::abs(b[at]) + 1;
+      right = std::abs(naive::read(y.get(), j, l.storage) - value) <= (near + 1e-5) * scaled &&
+              std::abs(naive::read(dx.get(), j, l.storage) - right_dx[j]) <=
+                  (near + 1e-5) * (std::abs(right_dx[j]) + 3 * factors[row]);
+    }
+    for (int64_t k = 0; k < scales && right; ++k) {
+      right = std::abs(floats(dc)[k] - right_dc[k]) <= sums * 4 && std::abs(floats(db)[k] - right_db[k]) <= sums * 4;
+    }
+    if (!right) {
+      std::printf("a layer of (%lld, %lld, %lld) about %g is wrong on %s\n", static_cast<long long>(l.slabs),
+                  static_cast<long long>(l.rows), static_cast<long long>(columns), mean, kIsas[i].name);
+      return false;
+    }
+  }
+  return true;
+}
+
 // -- pools.h ---------------------------------------------------------------------------------------------------------
 
 // A pool as a call comes, in one to three axes.
@@ -798,6 +922,8 @@ int main(int count, char** arguments) {
       for (int64_t i = 0; i < options.problems; ++i) {
         if (!right(random_problem(random, options.work), random, pool)) ++wrong;
         if (!sums_are_right(random, pool)) ++wrong;
+        if (!blends_are_right(random, pool)) ++wrong;
+        if (!layers_are_right(random, pool)) ++wrong;
         if (!maxima_are_right(random, pool)) ++wrong;
       }
     };
@@ -810,9 +936,8 @@ int main(int count, char** arguments) {
     if (kIsas[i].supported()) isas += (isas.empty() ? "" : ", ") + std::string(kIsas[i].name);
   }
   std::printf(
-      "%lld problems (%d threads, seed %lld), each for 3 ops, and as many sums and maxima on %s: %lld wrong; %d other "
-      "checks "
-      "failed\n",
+      "%lld problems (%d threads, seed %lld), each for 3 ops, and as many sums, norms and maxima on %s: %lld wrong; %d "
+      "other checks failed\n",
       static_cast<long long>(options.problems * kCallers), kCallers, static_cast<long long>(options.seed), isas.c_str(),
       static_cast<long long>(wrong.load()), failures);
   return wrong != 0 || failures != 0;
