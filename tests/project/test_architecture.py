@@ -29,11 +29,12 @@ ROWS = {
     "interop/": (7, 0),
     "_explain/": (7, 0),
     "spatial.py": (7, 0),
+    "_fuse/": (8, 0),
     "__main__.py": (8, 0),
 }
 # The front page: what users import from, and nothing in the package does.
 FRONT = "__init__.py"
-FRONT_MAY_IMPORT = {"jaxconv.functional", "jaxconv._explain"}
+FRONT_MAY_IMPORT = {"jaxconv.functional", "jaxconv._explain", "jaxconv._fuse"}
 # Libraries that a row above these may not know.
 FIRST_ROW_OF = {"jax": 1, "flax": 6}
 

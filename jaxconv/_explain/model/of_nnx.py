@@ -23,7 +23,7 @@ def trace_nnx(model: nnx.Module, inputs: Any, keywords: Mapping[str, Any]) -> Tr
     """Traces `model(*inputs, **keywords)`, in evaluation."""
     if any(getattr(module, "in_channels", 0) is None for _, module in nnx.iter_modules(model)):
         model = _after_a_call(model, inputs, keywords)
-    names = _names(model)
+    names = module_names(model)
     graph, state = nnx.split(model)
     variables = dict(nnx.to_flat_state(state))
     with_paths, structure = jax.tree.flatten_with_path(state)
@@ -47,7 +47,7 @@ def trace_nnx(model: nnx.Module, inputs: Any, keywords: Mapping[str, Any]) -> Tr
     return trace(type(model).__name__, leaves, arrays, inputs, run, modules)
 
 
-def _names(model: nnx.Module) -> dict[tuple[Any, ...], tuple[str, str]]:
+def module_names(model: nnx.Module) -> dict[tuple[Any, ...], tuple[str, str]]:
     """The names of all modules by their paths, as PyTorch has them, and their classes' names.
 
     The list of an `nnx.Sequential` is a level of its own in Flax, and not in PyTorch.
