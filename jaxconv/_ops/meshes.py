@@ -44,6 +44,12 @@ def divided(
     return _typed(run, tuple(static.items()), result)(*arrays)
 
 
+def may_be_divided(x: jax.Array) -> bool:
+    """Whether the type of an array has a mesh of several devices that divide it in ways that are not seen here."""
+    mesh = jax.typeof(x).sharding.mesh
+    return any(n > 1 and kind != AxisType.Manual for n, kind in zip(mesh.axis_sizes, mesh.axis_types, strict=True))
+
+
 def _spec_of(places: Any, specs: Sequence[tuple[Any, ...]], shape: Sequence[int]) -> PartitionSpec:
     sizes = jax.sharding.get_abstract_mesh().shape
     entries: list[Any] = []

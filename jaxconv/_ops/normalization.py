@@ -17,7 +17,7 @@ from jaxtyping import Inexact, Num
 
 from jaxconv import _moments, _normalised
 from jaxconv._arrays import as_array, mapped_size, wide
-from jaxconv._ops.meshes import divided
+from jaxconv._ops.meshes import divided, may_be_divided
 from jaxconv._spec.arguments import boolean, number
 from jaxconv._spec.normalization import Array as _Checked
 from jaxconv._spec.normalization import (
@@ -365,6 +365,7 @@ def _with_statistics(
 ) -> _Statistics:
     """Batch norm of the channels along `axis`, or instance norm, whose statistics are those of each image."""
     shape, acc = x.shape, wide(x.dtype)
+    in_place, whole = may_be_divided(x) and not axis_name, x
     x = x.reshape(_view(shape, axis, per_image))
     devices = lax.psum(1, axis_name)
     y = None
@@ -373,6 +374,8 @@ def _with_statistics(
     elif training:
         if axis_name:
             m, rest, var = _moments_of_all(x, axis_name)
+        elif in_place:
+            m, rest, var = _moments_in_place(whole, axis, per_image, x.shape[2])
         else:
             y, m, rest, var = _normalised.channels(x, *_parameters(x, weight, bias), x.shape[2], eps)
         if running_mean is not None and running_var is not None:
@@ -389,17 +392,22 @@ def _with_statistics(
         m = lax.stop_gradient(mean)
         rest = mean - m  # zero, with the derivatives of the mean
     if y is None:
-        y = _scaled(x, m, rest, lax.rsqrt(var + eps), *_parameters(x, weight, bias))
+        numbers = m, rest, lax.rsqrt(var + eps), *_parameters(x, weight, bias)
+        y = _scaled_in_place(whole, axis, *numbers) if in_place else _scaled(x, *numbers)
     return y.reshape(shape), running_mean, running_var
 
 
 @partial(jax.jit, static_argnames=("groups", "axis", "eps"), inline=True)
 def _group(x, weight, bias, *, groups: int, axis: int, eps: float) -> jax.Array:
     shape = x.shape
-    x = x.reshape(_view(shape, axis, True))
     if 0 in shape:
-        return x.reshape(shape)
-    return _normalised.channels(x, *_parameters(x, weight, bias), groups, eps)[0].reshape(shape)
+        return x
+    view = x.reshape(_view(shape, axis, True))
+    parameters = _parameters(view, weight, bias)
+    if may_be_divided(x):
+        m, rest, var = _moments_in_place(x, axis, True, groups)
+        return _scaled_in_place(x, axis, m, rest, lax.rsqrt(var + eps), *parameters)
+    return _normalised.channels(view, *parameters, groups, eps)[0].reshape(shape)
 
 
 @partial(jax.jit, static_argnames=("axes", "eps"), inline=True)
@@ -407,6 +415,11 @@ def _layer(x, weight, bias, *, axes: tuple[int, ...], eps: float) -> jax.Array:
     shape, first = x.shape, x.ndim - len(axes)
     if 0 in shape:
         return x
+    if may_be_divided(x):
+        m, rest, var = _moments_over(x, axes)
+        y = (x.astype(m.dtype) - m - rest) * lax.rsqrt(var + eps)
+        y = y if weight is None else y * weight.astype(y.dtype)
+        return (y if bias is None else y + bias.astype(y.dtype)).astype(x.dtype)
     x = x.reshape(1, math.prod(shape[:first]), math.prod(shape[first:]))
     weight, bias = (None if p is None else p.reshape(-1) for p in (weight, bias))
     return _normalised.layer(x, *_parameters(x, weight, bias), eps)[0].reshape(shape)
@@ -438,6 +451,42 @@ def _response(x, *, size: int, axis: int, alpha: float, beta: float, k: float) -
     window[axis], pads[axis] = low + 1 + high, (low, high)
     total = lax.reduce_window(x * x, np.zeros((), x.dtype), lax.add, window, (1,) * x.ndim, pads)
     return (x / (k + alpha * (total / float(size))) ** beta).astype(dtype)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# The same of images that devices may divide. An axis that is in parts cannot be one with another, so these are computed
+# in the shape that the images have, by operations that XLA's partitioner divides
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def _moments_over(x: jax.Array, axes: Sequence[int]) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """`_moments.moments` over some axes, which are kept with size 1."""
+    x = x.astype(wide(x.dtype))
+    m = lax.stop_gradient(x.mean(axes, keepdims=True))
+    rest = (x - m).mean(axes, keepdims=True)
+    return m, rest, ((x - m) ** 2).mean(axes, keepdims=True) - rest**2
+
+
+def _moments_in_place(x: jax.Array, axis: int, per_image: bool, groups: int) -> Sequence[jax.Array]:
+    """`_moments.moments` of each group of the channels along `axis`, at all its channels: (K0, K1)."""
+    channels = x.shape[axis]
+    x = x.reshape(*x.shape[:axis], groups, channels // groups, *x.shape[axis + 1 :])
+    kept = (0, axis) if per_image else (axis,)
+    found = _moments_over(x, [a for a in range(x.ndim) if a not in kept])
+    images = x.shape[0] if per_image else 1
+    return [
+        jnp.broadcast_to(a.reshape(images, groups, 1), (images, groups, channels // groups)).reshape(images, channels)
+        for a in found
+    ]
+
+
+def _scaled_in_place(x, axis: int, m, rest, factor, c: jax.Array, b: jax.Array) -> jax.Array:
+    """`_scaled`, of numbers for each image or for all and for each of the channels along `axis`."""
+    v = factor * c
+    shape = [1] * x.ndim
+    shape[0], shape[axis] = v.shape
+    u, v, m = (a.reshape(shape) for a in (b - v * rest, v, m))
+    return (u + v * (x.astype(v.dtype) - m)).astype(x.dtype)
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -83,7 +83,17 @@ class Case(NamedTuple):
     kind: AxisType
 
 
-FUNCTIONS = ("conv", "conv", "conv", "conv_transpose", "conv_transpose", "max_pool", "avg_pool", "batch_norm")
+FUNCTIONS = (
+    "conv",
+    "conv",
+    "conv",
+    "conv_transpose",
+    "conv_transpose",
+    "max_pool",
+    "avg_pool",
+    "batch_norm",
+    "group_norm",
+)
 
 
 def draw(seed: int) -> Case:
@@ -129,7 +139,7 @@ def drawn(rng: np.random.Generator) -> Case:
         if not transposed and some(False, True):  # what keeps the size, or divides it by the stride
             reach = [d * (k - 1) for d, k in zip(arguments["dilation"], kernel, strict=True)]
             arguments["padding"] = tuple((r // 2, r - r // 2) for r in reach)
-    elif function == "batch_norm":
+    elif function.endswith("norm"):
         shapes = (x, (channels,), (channels,))
     else:
         arguments |= {"kernel_size": each(2, 3), "stride": each(1, 2), "padding": 1}
@@ -152,6 +162,8 @@ def run_of(case: Case):
     rank = len(case.shapes[0]) - 2
     if case.function == "batch_norm":
         return lambda x, w, b: jaxconv.batch_norm(x, None, None, w, b, training=True, **case.arguments)[0]
+    if case.function == "group_norm":
+        return lambda x, w, b: jaxconv.group_norm(x, 2, w, b, **case.arguments)
     f = getattr(jaxconv, f"{case.function}{rank}d")
     return functools.partial(f, **case.arguments)
 
