@@ -15,6 +15,7 @@ a companion each, which an algorithm may compute in one go: conv(x, w) + b, line
 pair.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -33,7 +34,7 @@ from jaxconv._lowering.family import ONE, SEVERAL, Problem, make_problem
 from jaxconv._lowering.family import names as array_names
 from jaxconv._lowering.primitives import bind, no_tangent, place, register
 from jaxconv._spec.convolution import LESS, SMALLER, ConvSpec
-from jaxconv._spec.shapes import Size
+from jaxconv._spec.shapes import Size, extent, is_static
 
 # The parameters of each primitive, all static:
 #   spec       the ConvSpec
@@ -68,6 +69,8 @@ class Options(NamedTuple):
 
 def output(x: jax.Array, w: jax.Array, b: jax.Array | None, spec: ConvSpec, options: Options) -> jax.Array:
     """The derivative of T in y: the convolution of batched images, and a bias where there is one."""
+    if read := _what_is_read(spec, spec.size_of(x.shape), w.shape[2:]):
+        x, w, spec = _cut(x, spec.spatial_axes, read.image), _cut(w, range(2, w.ndim), read.taps), read.spec
     if b is None:
         return _op(output_p, (x, w), spec, None, options)
     return _op(output_bias_p, (x, w, b), spec, None, options)
@@ -75,12 +78,69 @@ def output(x: jax.Array, w: jax.Array, b: jax.Array | None, spec: ConvSpec, opti
 
 def input(w: jax.Array, y: jax.Array, spec: ConvSpec, size: tuple[Size, ...], options: Options) -> jax.Array:
     """The derivative of T in x: the transposed convolution of `y`, images of spatial size `size`."""
+    if read := _what_is_read(spec, size, w.shape[2:]):
+        w, own = _cut(w, range(2, w.ndim), read.taps), tuple(end - first for first, end in read.image)
+        return _uncut(_op(input_p, (w, y), read.spec, own, options), spec.spatial_axes, read.image, size)
     return _op(input_p, (w, y), spec, size, options)
 
 
 def weight(x: jax.Array, y: jax.Array, spec: ConvSpec, kernel: tuple[int, ...], options: Options) -> jax.Array:
     """The derivative of T in w: the correlation of `x` with `y`, a weight of kernel size `kernel`."""
+    if read := _what_is_read(spec, spec.size_of(x.shape), kernel):
+        x, own = _cut(x, spec.spatial_axes, read.image), tuple(end - first for first, end in read.taps)
+        return _uncut(_op(weight_p, (x, y), read.spec, own, options), range(2, x.ndim), read.taps, kernel)
     return _op(weight_p, (x, y), spec, kernel, options)
+
+
+class _Read(NamedTuple):
+    """What a convolution reads of an image and of a kernel along each spatial axis, and what it is of that alone."""
+
+    image: tuple[tuple[int, int], ...]
+    taps: tuple[tuple[int, int], ...]
+    spec: ConvSpec
+
+
+def _what_is_read(spec: ConvSpec, size: Sequence[Size], kernel: Sequence[int]) -> _Read | None:
+    """What is left where a kernel is so dilated that some of its taps are in the padding for every output.
+
+    It is what has to be computed: an algorithm that walks through the padding would take the square of its time. None
+    where each tap meets the image, or none does.
+    """
+    if spec.padding_mode != "zeros" or max(spec.dilations) == 1 or not is_static(size):
+        return None
+    image, taps, pads, dilations = [], [], [], []
+    numbers = zip(size, spec.output_size(size, kernel), kernel, spec.strides, spec.dilations, spec.pads, strict=True)
+    for n, m, k, s, d, (low, high) in numbers:
+        # Tap t is at t d - low for the first output, and (m - 1) s further for the last.
+        first, end = max(0, -(((m - 1) * s - low) // d)), min(k, (n - 1 + low) // d + 1)
+        if first >= end:
+            return None
+        before = low - first * d
+        after = extent(m, end - first, s, d) - before - n if end - first < k else high
+        taps.append((first, end))
+        image.append((max(-before, 0), n - max(-after, 0)))
+        pads.append((max(before, 0), max(after, 0)))
+        dilations.append(d if end - first > 1 else 1)
+    if all(end - first == k for (first, end), k in zip(taps, kernel, strict=True)):
+        return None
+    return _Read(tuple(image), tuple(taps), replace(spec, pads=tuple(pads), dilations=tuple(dilations)))
+
+
+def _cut(array: jax.Array, axes: Iterable[int], stretches: Sequence[tuple[int, int]]) -> jax.Array:
+    """A stretch of some of the axes."""
+    for axis, (first, end) in zip(axes, stretches, strict=True):
+        array = lax.slice_in_dim(array, first, end, axis=axis)
+    return array
+
+
+def _uncut(
+    array: jax.Array, axes: Iterable[int], stretches: Sequence[tuple[int, int]], size: Sequence[int]
+) -> jax.Array:
+    """The transpose of `_cut`, from arrays of that size along these axes."""
+    around = [(0, 0, 0)] * array.ndim
+    for axis, (first, end), n in zip(axes, stretches, size, strict=True):
+        around[axis] = (first, n - end, 0)
+    return lax.pad(array, jnp.zeros((), array.dtype), around)
 
 
 def _op(primitive: Primitive, arrays: tuple[jax.Array, ...], spec: ConvSpec, size: Any, options: Options) -> Any:

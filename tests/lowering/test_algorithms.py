@@ -128,6 +128,52 @@ def test_windows_or_taps_that_lie_far_in_the_padding(which, far):
         np.testing.assert_array_equal(found, expected)
 
 
+# Size, kernel, stride, padding, dilation of each axis, and which taps are at the image for some output.
+OUTLYING = (
+    ((7, 5), (3, 3), (1, 1), (9, 1), (9, 1), (slice(1, 2), slice(0, 3))),
+    ((7, 5), (5, 2), (2, 3), (16, 6), (6, 4), (slice(1, 4), slice(0, 2))),
+    ((4, 6), (4, 5), (1, 2), (25, 40), (12, 17), (slice(1, 3), slice(1, 4))),
+    ((6, 3), (3, 4), (3, 1), (13, 8), (8, 5), (slice(0, 3), slice(1, 3))),
+)
+
+
+@pytest.mark.parametrize("algorithm", ["auto", *FAMILIES])
+@pytest.mark.parametrize("case", OUTLYING)
+def test_taps_that_are_in_the_padding_for_every_output_are_not_computed(case, algorithm):
+    size, kernel, stride, padding, dilation, taps = case
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((2, 4, *size)), rng.standard_normal((6, 2, *kernel))
+    geometry = {"stride": stride, "dilation": dilation, "groups": 2}
+    conv = partial(jaxconv.conv2d, padding=padding, algorithm=algorithm, **geometry)
+    of_all = {**geometry, "pads": tuple((p, p) for p in padding)}
+    y = rng.standard_normal(reference.conv(x, w, **of_all).shape)
+
+    def three(x, w, y):
+        value, pull = jax.vjp(conv, x, w)
+        dx = jaxconv.conv2d_input(x.shape, w, y, padding=padding, algorithm=algorithm, **geometry)
+        dw = jaxconv.conv2d_weight(x, w.shape, y, padding=padding, algorithm=algorithm, **geometry)
+        return value, dx, dw, *pull(y)
+
+    wanted = [reference.conv(x, w, **of_all), reference.conv_input(x.shape, w, y, **of_all)]
+    wanted.append(reference.conv_weight(x, w.shape, y, **of_all))
+    for found, expected in zip(jax.jit(three)(x, w, y), (*wanted, *wanted[1:]), strict=True):
+        np.testing.assert_allclose(found, expected, 1e-12, 1e-12)
+    # And by none of them is another tap multiplied.
+    at_image = np.zeros(w.shape, bool)
+    at_image[(..., *taps)] = True
+    assert np.isfinite(conv(x, np.where(at_image, w, np.nan))).all()
+    assert not wanted[2][~at_image].any()
+
+
+def test_a_kernel_that_reaches_beyond_its_image_has_the_steps_of_what_is_read():
+    """The work of a call does not grow with its dilation, as it did with the square."""
+    (x, w), far = (np.ones(shape, "float32") for shape in ((1, 2, 8, 9), (3, 2, 3, 3))), 2**11
+    program = jax.make_jaxpr(partial(jaxconv.conv2d, padding=far, dilation=far))(x, w)
+    (eqn,) = [eqn for eqn in program.eqns if "spec" in eqn.params]
+    assert eqn.params["spec"] == ConvSpec((1, 1), ((0, 0), (0, 0)), (1, 1))
+    assert eqn.invars[1].aval.shape == (3, 2, 1, 1)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "complex128", "int32"])
 @pytest.mark.parametrize("algorithm", FAMILIES)
 def test_other_dtypes(algorithm, dtype):

@@ -402,9 +402,14 @@ OUT_OF_MEMORY = """
 import resource, sys
 sys.path[:0] = {path!r}
 import jax, jax.numpy as jnp, jaxconv
+from jaxconv._lowering import native
+from jaxconv._lowering.family import make_problem
+from jaxconv._spec.convolution import ConvSpec
 
-# A thread holds what one result reads: two taps and the 2**28 positions between them.
-far = jax.jit(lambda x, w: jaxconv.conv1d(x, w, None, 1, ((2**28, 0),), 2**28, algorithm="native"))
+# A thread holds what one result reads: two taps and the 2**28 positions between them. `conv1d` would leave the tap out
+# that is in the padding.
+problem = make_problem("output", ConvSpec((1,), ((2**28, 0),), (2**28,)), (8, 1, 1), (1, 1, 2), (), "float32")
+far = jax.jit(lambda x, w: native.output(problem, x, w))
 near = jax.jit(lambda x, w: jaxconv.conv1d(x, w, None, 1, ((1, 0),), 1, algorithm="native"))
 x, w = jnp.ones((8, 1, 1)), jnp.ones((1, 1, 2))
 near(x, w).block_until_ready()
