@@ -6,19 +6,25 @@ is summed from what is read anyway. Memory for intermediate values is a further 
 any other of its buffers.
 """
 
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jaxconv import _native
 from jaxconv._arrays import wide
-from jaxconv._lowering.family import HIDDEN, NOT_KNOWN, Problem
+from jaxconv._lowering.family import HIDDEN, NOT_KNOWN, ONE, Problem, make_problem
+from jaxconv._spec.convolution import ConvSpec
 from jaxconv._spec.padding import PADDING_MODES
-from jaxconv._spec.shapes import is_static
+from jaxconv._spec.shapes import is_static, span
 
 WITHOUT_PRIMITIVE = False
+
+# Of a stride with more phases than this the kernels' passes are too many to be worth it where they leave gaps.
+_MOST_PHASES = 8
 
 
 def missing() -> str | None:
@@ -55,13 +61,62 @@ def output(problem: Problem, x: jax.Array, w: jax.Array, b: jax.Array | None = N
 
 def input(problem: Problem, w: jax.Array, y: jax.Array) -> jax.Array:
     """See `Family.input`."""
-    return _call(problem, w, y)[0]
+    return _stamped(problem, w, y) if _leaves_gaps(problem) else _call(problem, w, y)[0]
 
 
 def weight(problem: Problem, x: jax.Array, y: jax.Array) -> Any:
     """See `Family.weight`."""
     found = _call(problem, x, y)
     return tuple(found) if problem.bias else found[0]
+
+
+def _leaves_gaps(problem: Problem) -> bool:
+    """Whether `input` puts the kernel down at each position of y with room between, in many phases of the stride.
+
+    The kernels make a pass for each phase, most of them short and some without a tap.
+    """
+    spec = problem.spec
+    apart = all(s >= span(k, d) for s, k, d in zip(spec.strides, problem.w_shape[2:], spec.dilations, strict=True))
+    one_by_one = all(k == 1 or d == 1 for k, d in zip(problem.w_shape[2:], spec.dilations, strict=True))
+    phases = math.prod(spec.strides)
+    return apart and one_by_one and phases > _MOST_PHASES and spec.padding_mode == "zeros" and problem.devices == ONE
+
+
+def _stamped(problem: Problem, w: jax.Array, y: jax.Array) -> jax.Array:
+    """The op `input` as a product for each position of y, whose results are put side by side with zeros between."""
+    spec, kernel = problem.spec, problem.w_shape[2:]
+    groups, rank, taps = spec.groups, spec.rank, math.prod(kernel)
+    # (O, C / groups, *kernel) -> (C * taps, O / groups, 1, ...)
+    matrix = jnp.moveaxis(w.reshape(groups, -1, w.shape[1] * taps), 1, 2).reshape(
+        -1, w.shape[0] // groups, *(1,) * rank
+    )
+    ones = (1,) * rank
+    each = ConvSpec(ones, ((0, 0),) * rank, ones, groups, "zeros", spec.data_format)
+    facts = {"platform": problem.platform, "portable": problem.portable, "devices": problem.devices}
+    product = make_problem("output", each, y.shape, matrix.shape, (), problem.dtype, **facts)
+    stamps = output(product, y, matrix)
+    # The taps of an axis beside its positions, zeros up to the next, and the two as one axis.
+    c, axes = spec.channel_axis, spec.spatial_axes
+    stamps = stamps.reshape(*stamps.shape[:c], w.shape[1] * groups, *kernel, *stamps.shape[c + 1 :])
+    at = [axis + rank if axis > c else axis for axis in axes]
+    order = [
+        0,
+        *([c] if c == 1 else []),
+        *(a for i in range(rank) for a in (at[i], c + 1 + i)),
+        *([] if c == 1 else [c]),
+    ]
+    first = 2 if c == 1 else 1  # of the pairs
+    gaps = [(0, 0, 0)] * len(order)
+    for i, (k, s) in enumerate(zip(kernel, spec.strides, strict=True)):
+        gaps[first + 2 * i + 1] = (0, s - k, 0)
+    zero = jnp.zeros((), stamps.dtype)
+    x = lax.pad(stamps.transpose(order), zero, gaps)
+    sizes = [n * s for n, s in zip(spec.size_of(y.shape), spec.strides, strict=True)]
+    x = x.reshape(spec.image_shape(x.shape[0], w.shape[1] * groups, sizes))
+    around = [(0, 0, 0)] * x.ndim
+    for axis, n, (low, _) in zip(axes, sizes, spec.pads, strict=True):
+        around[axis] = (-low, problem.x_shape[axis] + low - n, 0)
+    return lax.pad(x, zero, around)
 
 
 def _call(problem: Problem, *arrays: jax.Array) -> list[jax.Array]:

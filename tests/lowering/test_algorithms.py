@@ -174,6 +174,41 @@ def test_a_kernel_that_reaches_beyond_its_image_has_the_steps_of_what_is_read():
     assert eqn.invars[1].aval.shape == (3, 2, 1, 1)
 
 
+# Size of x, kernel, stride, pads, dilation, groups: of more than 8 phases, none of whose stamps meets another.
+APART = (
+    ((29,), (3,), (9,), ((1, 2),), (1,), 1),
+    ((13, 11), (3, 2), (3, 5), ((0, 1), (2, 0)), (1, 1), 2),
+    ((11, 17), (1, 4), (2, 5), ((1, 1), (0, 3)), (7, 1), 1),
+    ((7, 6, 9), (2, 1, 3), (3, 2, 4), ((1, 0), (0, 0), (1, 1)), (1, 1, 1), 2),
+)
+
+
+@pytest.mark.parametrize("data_format", DATA_FORMATS)
+@pytest.mark.parametrize("case", APART)
+def test_stamps_with_room_between_are_one_product_by_native(case, data_format):
+    size, kernel, stride, pads, dilation, groups = case
+    rank, rng = len(size), np.random.default_rng(0)
+    x_shape, w = (2, 3 * groups, *size), rng.standard_normal((2 * groups, 3, *kernel)).astype("float32")
+    geometry = {"stride": stride, "dilation": dilation, "groups": groups}
+    y_shape = reference.conv(np.zeros(x_shape), w, pads=pads, **geometry).shape
+    y = rng.standard_normal(y_shape).astype("float32")
+    wanted = reference.conv_input(x_shape, w.astype("float64"), y.astype("float64"), pads=pads, **geometry)
+    run = partial(
+        getattr(jaxconv, f"conv{rank}d_input"),
+        layout(np.zeros(x_shape), data_format).shape,
+        padding=pads,
+        data_format=data_format,
+        algorithm="native",
+        **geometry,
+    )
+    given = w, layout(y, data_format)
+    assert_close(run(*given), layout(wanted, data_format).astype("float32"), TOLERANCES["native"])
+    # The kernels' pass over the phases is not taken: what they are called for is a convolution.
+    program = jax.jit(run).lower(*given).as_text()
+    assert "jaxconv_output" in program
+    assert "jaxconv_input" not in program
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "complex128", "int32"])
 @pytest.mark.parametrize("algorithm", FAMILIES)
 def test_other_dtypes(algorithm, dtype):
