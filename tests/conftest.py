@@ -46,7 +46,7 @@ OF_MANY_CASES = {
     "test_algorithms.py", "test_convolution.py", "test_dropout.py", "test_every_layer.py", "test_init.py",
     "test_meshes.py", "test_model_fields.py", "test_moments.py", "test_native.py", "test_normalization.py",
     "test_padding.py", "test_patches.py", "test_pooling.py", "test_recurrent.py", "test_resampling.py",
-    "test_torch_grid.py", "test_torch_samples.py", "test_transforms.py",
+    "test_spatial.py", "test_torch_grid.py", "test_torch_samples.py", "test_transforms.py",
 }  # fmt: skip
 
 

@@ -172,8 +172,8 @@ def is_valid(name, axis_names, axes, size, args, options):
     return all(n % p == 0 for n, p in zip(spatial, parts, strict=True))
 
 
-# By default none, which take a second each to compile.
-SAMPLES = range(500) if "JAXCONV_ALL" in os.environ else range(0)
+# About 150 of these can be, and are divided.
+SAMPLES = range(500) if "JAXCONV_ALL" in os.environ else (3, 8)
 
 
 @pytest.mark.parametrize("seed", SAMPLES)
