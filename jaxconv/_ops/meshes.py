@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import AxisType, PartitionSpec
 
 _Places = Sequence[tuple[int, int] | None]
@@ -29,19 +30,27 @@ def divided(
             several results it may be a tuple of such lists, None where one is missing.
         static: what else `run` takes; nothing that is traced.
     """
-    if AxisType.Explicit not in jax.sharding.get_abstract_mesh().axis_types:
+    mesh = jax.sharding.get_abstract_mesh()
+    explicit = tuple(n for n, kind in zip(mesh.axis_names, mesh.axis_types, strict=True) if kind == AxisType.Explicit)
+    if not explicit:
         return run(*arrays, **static)
+    arrays = [_of_the_mesh(a) for a in arrays]
+    fixed = tuple(static.items())
+    found = jax.eval_shape(_typed(run, fixed, explicit, PartitionSpec()), *arrays)
     specs = [() if a is None else tuple(jax.typeof(a).sharding.spec) for a in arrays]
-    untyped = [None if a is None else jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays]
-    with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), ())):
-        found = jax.eval_shape(functools.partial(run, **static), *untyped)
     if isinstance(places, tuple):
         pairs = zip(places, found, strict=True)
         result = tuple(None if each is None else _spec_of(each, specs, a.shape) for each, a in pairs)
     else:
         like: Any = places
         result = jax.tree.map(lambda a: _spec_of(like, specs, a.shape), found)
-    return _typed(run, tuple(static.items()), result)(*arrays)
+    return _typed(run, fixed, explicit, result)(*arrays)
+
+
+def _of_the_mesh(a: Any) -> Any:
+    """An array with the mesh in its type. Of one without, a gradient would have the mesh as it is within an op."""
+    is_plain = a is not None and jnp.issubdtype(a.dtype, jnp.inexact) and jax.typeof(a).sharding.mesh.empty
+    return jax.sharding.reshard(a, PartitionSpec()) if is_plain else a
 
 
 def may_be_divided(x: jax.Array) -> bool:
@@ -65,9 +74,9 @@ def _spec_of(places: Any, specs: Sequence[tuple[Any, ...]], shape: Sequence[int]
 
 
 @functools.lru_cache
-def _typed(run: Callable[..., jax.Array], static: tuple[tuple[str, Any], ...], result: Any) -> Any:
+def _typed(run: Callable[..., Any], static: tuple[tuple[str, Any], ...], explicit: tuple[str, ...], result: Any) -> Any:
     # Compiled as a whole: one by one, the arrays in between would have the types that XLA's partitioner finds for them.
-    return jax.jit(jax.sharding.auto_axes(functools.partial(run, **dict(static)), out_sharding=result))
+    return jax.jit(jax.sharding.auto_axes(functools.partial(run, **dict(static)), axes=explicit, out_sharding=result))
 
 
 def images(ndim: int, rank: int, data_format: str, channels: tuple[int, int] | None = (0, 0)) -> list[Any]:

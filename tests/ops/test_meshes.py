@@ -129,3 +129,42 @@ def test_nothing_is_gathered_after_it():
         x = jax.device_put(np.ones((8, 4, 7, 5), "float32"), NamedSharding(mesh, PartitionSpec("n")))
         compiled = jax.jit(lambda x: jax.nn.relu(jaxconv.conv2d(x, jnp.ones((6, 4, 3, 2))))).lower(x).compile()
     assert "all-gather" not in compiled.as_text()
+
+
+@pytest.mark.parametrize(
+    "function", [jaxconv.conv2d, lambda x, w: jaxconv.group_norm(x, 2) * w.sum()], ids=["conv2d", "group_norm"]
+)
+def test_the_gradient_of_arrays_that_no_mesh_has(function):
+    """Made before the mesh was set: what goes back to them without jit can be computed with."""
+    rng = np.random.default_rng(0)
+    x, w = (jnp.asarray(rng.standard_normal(s), "float32") for s in ((2, 4, 7, 5), (6, 4, 3, 2)))
+
+    def gradients(x, w):
+        found = jax.grad(lambda x, w: (function(x, w) ** 2).sum(), (0, 1))(x, w)
+        return [a - 1 for a in found]
+
+    alone = gradients(x, w)
+    with jax.set_mesh(jax.make_mesh((4, 2), ("n", "c"), axis_types=(AxisType.Explicit,) * 2)):
+        for ours, expected in zip(gradients(x, w), alone, strict=True):
+            assert_close(ours, expected, 1e-5)
+
+
+def test_a_shard_map_along_some_axes_leaves_the_others_in_the_types():
+    mesh = jax.make_mesh((4, 2), ("n", "c"), axis_types=(AxisType.Explicit,) * 2)
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(s).astype("float32") for s in ((8, 4, 6, 5), (6, 4, 3, 2)))
+    split, whole = PartitionSpec("n"), PartitionSpec()
+    alone = jaxconv.conv2d(x, w, padding=((1, 1), (0, 1)))
+    with jax.set_mesh(mesh):
+        conv = jax.shard_map(
+            lambda x, w: jaxconv.conv2d(x, w, padding=((1, 1), (0, 1))),
+            in_specs=(split, whole),
+            out_specs=split,
+            axis_names={"n"},
+        )
+        y = jax.jit(conv)(
+            jax.device_put(x, NamedSharding(mesh, PartitionSpec("n", None, "c"))),
+            jax.device_put(w, NamedSharding(mesh, whole)),
+        )
+        assert str(jax.typeof(y)) == "float32[8@n,6,6@c,5]"
+    assert_close(y, alone, 1e-5)
