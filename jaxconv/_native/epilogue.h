@@ -79,5 +79,29 @@ JAXCONV_INLINE void store_tile(const Vec (&tile)[N][V], float* out, int64_t pitc
   }
 }
 
+// A sum of sums: rounding errors grow with the length of one and the number of the others, not with their product.
+template <int N, int V>
+struct TileTotal {
+  float memory[N * V * kLanes];  // not in registers: few sums are that long
+  const float* total = nullptr;  // that, once something is in it
+
+  // Adds the tile to the total and empties it.
+  JAXCONV_INLINE void take(Vec (&tile)[N][V]) {
+    add_to(tile);
+    store_tile(tile, memory, V * kLanes, V * kLanes, false);
+    total = memory;
+#pragma GCC unroll 8
+    for (int i = 0; i < N; ++i) {
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) tile[i][v] = Vec{};
+    }
+  }
+
+  // Adds the total to the tile.
+  JAXCONV_INLINE void add_to(Vec (&tile)[N][V]) const {
+    if (total != nullptr) add_tile(tile, total, V * kLanes, V * kLanes);
+  }
+};
+
 }  // namespace
 }  // namespace jaxconv

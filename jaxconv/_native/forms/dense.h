@@ -32,8 +32,7 @@ struct F32Dense {
   static void run(const Args& args) {
     const int64_t step = args.source_step;
     Vec sum[P][V] = {};
-    float total[P * V * kLanes];  // in memory, not in registers: few sums are that long
-    bool has_total = false;
+    TileTotal<P, V> total;
     int64_t terms = 0;
     for (const Run *run = args.runs, *end = run + args.run_count; run != end; ++run) {
       const float *a = args.source + run->strip, *far = a + 4 * step;  // two addresses take fewer registers than eight
@@ -51,19 +50,10 @@ struct F32Dense {
       }
       terms += run->length;
       if (terms < kTerms || run + 1 == end) continue;
-      // A sum of sums: rounding errors grow with the length of one and the number of the others, not with their
-      // product.
       terms = 0;
-      if (has_total) add_tile(sum, total, V * kLanes, V * kLanes);
-      store_tile(sum, total, V * kLanes, V * kLanes, false);
-      has_total = true;
-#pragma GCC unroll 8
-      for (int p = 0; p < P; ++p) {
-#pragma GCC unroll 8
-        for (int v = 0; v < V; ++v) sum[p][v] = Vec{};
-      }
+      total.take(sum);
     }
-    if (has_total) add_tile(sum, total, V * kLanes, V * kLanes);
+    total.add_to(sum);
     if (args.accumulate) add_tile(sum, args.out, args.out_step, args.channels);
     args.epilogue.apply_to_channels(sum);
     store_tile(sum, args.out, args.out_step, args.channels, args.streaming);

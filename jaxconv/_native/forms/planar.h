@@ -43,7 +43,13 @@ struct F32Planar {
     const int64_t* const taps = args.taps;
     const int64_t plane = args.source_plane, channels = args.channels, count = args.tap_count;
     Vec sum[T][V] = {};
-    for (int64_t c = 0; c < channels; ++c, source += plane) {
+    TileTotal<T, V> total;
+    for (int64_t c = 0, terms = 0; c < channels; ++c, source += plane) {
+      if (terms >= kTerms) {
+        terms = 0;
+        total.take(sum);
+      }
+      terms += count;
       for (int64_t tap = 0; tap < count; ++tap, w += T) {
         const float* a = source + taps[tap];
 #pragma GCC unroll 8
@@ -54,6 +60,7 @@ struct F32Planar {
         }
       }
     }
+    total.add_to(sum);
     args.epilogue.apply_to_positions(sum, 1);
     store_tile(sum, args.out, args.out_step, args.positions, false);
   }
@@ -71,7 +78,13 @@ struct F32PlanarRows {
     const int64_t* const taps = args.taps;
     const int64_t plane = args.source_plane, row = args.source_row, channels = args.channels, count = args.tap_count;
     Vec sum[R][V] = {};
-    for (int64_t c = 0; c < channels; ++c, source += plane) {
+    TileTotal<R, V> total;
+    for (int64_t c = 0, terms = 0; c < channels; ++c, source += plane) {
+      if (terms >= kTerms) {
+        terms = 0;
+        total.take(sum);
+      }
+      terms += count;
       for (int64_t tap = 0; tap < count; ++tap, ++w) {
         const float* a = source + taps[tap];
 #pragma GCC unroll 8
@@ -81,6 +94,7 @@ struct F32PlanarRows {
         }
       }
     }
+    total.add_to(sum);
     args.epilogue.apply_to_positions(sum, 0);
     store_tile(sum, args.out, args.out_step, args.positions, false);
   }
