@@ -14,6 +14,7 @@ from jax import export
 from problems import three_ops
 
 import jaxconv
+from jaxconv import _trilinear
 from jaxconv._lowering import select, xla
 from jaxconv._lowering.family import PLATFORMS, Problem, result_shape
 from jaxconv._spec.convolution import ConvSpec
@@ -168,7 +169,8 @@ def test_taps_that_are_in_the_padding_for_every_output_are_not_computed(case, al
 def test_a_kernel_that_reaches_beyond_its_image_has_the_steps_of_what_is_read():
     """The work of a call does not grow with its dilation, as it did with the square."""
     (x, w), far = (np.ones(shape, "float32") for shape in ((1, 2, 8, 9), (3, 2, 3, 3))), 2**11
-    program = jax.make_jaxpr(partial(jaxconv.conv2d, padding=far, dilation=far))(x, w)
+    spec, options = ConvSpec((1, 1), ((far, far),) * 2, (far, far)), _trilinear.Options(None, None, "auto")
+    program = jax.make_jaxpr(lambda x, w: _trilinear.output(x, w, None, spec, options))(x, w)
     (eqn,) = [eqn for eqn in program.eqns if "spec" in eqn.params]
     assert eqn.params["spec"] == ConvSpec((1, 1), ((0, 0), (0, 0)), (1, 1))
     assert eqn.invars[1].aval.shape == (3, 2, 1, 1)
