@@ -71,7 +71,7 @@ lint: $(VENV)/.test
 	$(BIN)/pyright
 
 test: lint
-	JAXCONV_OF_EACH=6 $(BIN)/python -m pytest $(PARALLEL) --durations=25
+	JAXCONV_OF_EACH=4 $(BIN)/python -m pytest $(PARALLEL) --durations=25
 
 quick: $(VENV)/.test
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"

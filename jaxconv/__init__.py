@@ -1,7 +1,6 @@
 """Convolution for JAX with PyTorch's meaning."""
 
 from jaxconv._explain import explain as explain
-from jaxconv._fuse import FuseReport as FuseReport
 from jaxconv._fuse import fuse as fuse
 from jaxconv.functional import adaptive_avg_pool1d as adaptive_avg_pool1d
 from jaxconv.functional import adaptive_avg_pool2d as adaptive_avg_pool2d

@@ -26,7 +26,8 @@ def fuse(model: _Model, input_shape: Any, **arguments: Any) -> tuple[_Model, Fus
         **arguments: what else the model is called with, by name.
 
     Returns:
-        The copy, and a `FuseReport`, to be printed.
+        The copy, and a report to be printed: `folded` has pairs of a norm and the layer that took it in, and `left`
+        pairs of a norm that stays and the reason.
 
     Raises:
         TypeError: `model` is no module of NNX, or an argument is of a wrong kind.

@@ -96,7 +96,8 @@ UNPOOLED = ("max_unpool1d", "max_unpool2d", "max_unpool3d")
 EVERY = {"interpolate": 7, "grid_sample": 7, **dict.fromkeys(UNPOOLED, 5)}
 PARTS = 3  # of the samples of such an op
 
-FUNCTIONS = [n for n, f in vars(jaxconv).items() if inspect.isfunction(f) and n not in ("algorithms", "explain")]
+NOT_OF_ARRAYS = ("algorithms", "explain", "fuse")
+FUNCTIONS = [n for n, f in vars(jaxconv).items() if inspect.isfunction(f) and n not in NOT_OF_ARRAYS]
 LAYERS = [name for name in jaxconv.nnx.__all__ if name not in (*OF_OTHERS, *AT_RANDOM)]
 
 # Names that PyTorch has besides, and what they are of ours.

@@ -94,7 +94,7 @@ def test_the_public_names_are_found():
     assert {"jaxconv.conv2d", "jaxconv.functional.pad", "jaxconv.nnx.Conv2d", "jaxconv.linen.Conv2d"} <= set(NAMES)
     assert {n.removeprefix("jaxconv.") for n in NAMES if n.count(".") == 1} <= {
         n.removeprefix("jaxconv.functional.") for n in NAMES if n.startswith("jaxconv.functional.")
-    } | {"explain", "algorithms"}
+    } | {"explain", "algorithms", "fuse"}
 
 
 @pytest.mark.parametrize(("name", "thing"), DOCUMENTED, ids=IDS)

@@ -151,7 +151,7 @@ def _arguments(name: str) -> dict[str, Any]:
 
 
 # What is no function of arrays.
-NOT_CALLED = ("explain", "algorithms")
+NOT_CALLED = ("explain", "algorithms", "fuse")
 
 
 def _functions() -> list[Subject]:
