@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import equinox
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +20,11 @@ from flax import nnx
 import jaxconv
 from benchmarks import measure
 from benchmarks.measure import ON_GPU, Results, Side, figure, quotient, torch
+
+try:
+    import equinox
+except ImportError:  # its columns stay empty, as those of PyTorch
+    equinox = None
 
 
 @dataclass(frozen=True)
@@ -194,6 +198,7 @@ def with_flax(row: Row) -> Callable[[jax.Array, jax.Array], jax.Array]:
 
 def with_equinox(row: Row) -> Callable[[jax.Array, jax.Array], jax.Array]:
     """The row as a layer of Equinox, which convolves one image and is mapped over the batch."""
+    assert equinox is not None
     layer = equinox.nn.Conv(
         row.rank,
         row.channels,
@@ -234,9 +239,9 @@ class JaxSide:
         return [_numpy(a).transpose(np.argsort(order)) for a, order in zip(results, orders, strict=True)]
 
 
-def jax_sides(row: Row, algorithm: str) -> dict[str, JaxSide]:
-    """Every library on JAX that can compute the row."""
-    x, w, dy = arrays(row)
+def jax_sides(row: Row, algorithm: str, given: Sequence[Any] | None = None) -> dict[str, JaxSide]:
+    """Every library on JAX that can compute the row, of `arrays(row)` or of others."""
+    x, w, dy = given or arrays(row)
     spatial = tuple(range(2, row.rank + 2))
     first, last = (0, 1, *spatial), (0, *spatial, 1)
     own = last if row.data_format == "channels_last" else first
@@ -253,7 +258,8 @@ def jax_sides(row: Row, algorithm: str) -> dict[str, JaxSide]:
     if not row.transposed and row.padding_mode == "zeros":
         if row.data_format == "channels_last":
             made["flax"] = side(with_flax(row), last, kernel)
-        made["equinox"] = side(with_equinox(row), first, first)
+        if equinox is not None:
+            made["equinox"] = side(with_equinox(row), first, first)
     return made
 
 
@@ -311,7 +317,7 @@ def available() -> list[str]:
     return [name for name, state in jaxconv.algorithms().items() if state == "available"]
 
 
-def torch_arrays(row: Row) -> tuple[Any, Any, Any, Callable]:
+def torch_arrays(row: Row, given: Sequence[Any] | None = None) -> tuple[Any, Any, Any, Callable]:
     """The row's three arrays in PyTorch, on its own device and channels last in memory, and its function."""
     measure.set_up_torch(row.dtype == "tf32")
     layout = {2: torch.channels_last, 3: torch.channels_last_3d}.get(row.rank, torch.contiguous_format)
@@ -320,7 +326,7 @@ def torch_arrays(row: Row) -> tuple[Any, Any, Any, Callable]:
         torch.from_numpy(_numpy(a).copy())
         .to(measure.torch_device(), getattr(torch, row.array_dtype))
         .contiguous(memory_format=layout)
-        for a in arrays(row)
+        for a in given or arrays(row)
     )
     name = f"conv_transpose{row.rank}d" if row.transposed else f"conv{row.rank}d"
     convolve = getattr(torch.nn.functional, name)

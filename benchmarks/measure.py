@@ -235,18 +235,21 @@ def surroundings() -> dict[str, str]:
     cpu = re.search(r"model name\s*: (.*)", cpuinfo)
     vectors = [name for name in ("avx512f", "avx2", "asimd") if re.search(rf"\b{name}\b", cpuinfo)]
     device = f"{jax.devices()[0].device_kind} ({jax.default_backend()})"
-    versions = [f"Python {platform.python_version()}"]
-    for name in ("jax", "flax", "equinox", "optax", "torch"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions.append(f"{name} {metadata.version(name)}")
-    if torch is None:
-        versions.append("no PyTorch, whose columns are empty")
     return {
         "date": datetime.date.today().isoformat(),
         "machine": f"{device}, {cpu[1] if cpu else platform.processor()}, {CORES} cores, {' '.join(vectors[:1])}",
-        "versions": ", ".join(versions),
+        "versions": versions(),
         "matrix product": f"{matrix_product_gflops():.0f} GFLOP/s",
     }
+
+
+def versions() -> str:
+    """Of Python, JAX and the peers that are installed."""
+    found = [f"Python {platform.python_version()}"]
+    for name in ("jax", "flax", "equinox", "optax", "torch"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found.append(f"{name} {metadata.version(name)}")
+    return ", ".join([*found, *(["no PyTorch, whose columns are empty"] if torch is None else [])])
 
 
 def ceiling(where: Mapping[str, str]) -> float:

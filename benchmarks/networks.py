@@ -7,6 +7,7 @@ jaxconv's, where PyTorch is not installed) and take the same images, channels la
 cross-entropy, its gradient, and stochastic gradient descent with momentum.
 """
 
+import copy
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -421,17 +422,18 @@ def jax_side(network: Network, model: nnx.Module, train: bool, in_torch: Callabl
     return Side(run, read, seconds, temporary_bytes=measure.temporaries(executable))
 
 
-def torch_side(network: Network, model: Any, train: bool) -> Side:
-    """A network in PyTorch."""
+def torch_side(network: Network, model: Any, train: bool, compiled: bool = False) -> Side:
+    """A network in PyTorch, by its own calls or by what `torch.compile` makes of it."""
     measure.set_up_torch(network.dtype == "tf32")
     place = {"device": measure.torch_device(), "dtype": getattr(torch, array_dtype(network))}
     model = model.to(**place).to(memory_format=torch.channels_last).train(train)
     # In memory the channels are last already.
     images = torch.from_numpy(batch_of(network)).to(**place).permute(0, 3, 1, 2)
+    forward = torch.compile(model, dynamic=False) if compiled else model
 
     def infer():
         with torch.inference_mode():
-            return measure.finish_torch(model(images))
+            return measure.finish_torch(forward(images))
 
     if not train:
 
@@ -447,7 +449,7 @@ def torch_side(network: Network, model: Any, train: bool) -> Side:
 
     def run():
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(model(images), labels)
+        loss = torch.nn.functional.cross_entropy(forward(images), labels)
         loss.backward()
         optimizer.step()
         return measure.finish_torch(loss)
@@ -459,8 +461,8 @@ def torch_side(network: Network, model: Any, train: bool) -> Side:
     return Side(run, read)
 
 
-def sides(network: Network, train: bool) -> dict[str, Side]:
-    """The network with the layers of each library, all with the same weights."""
+def makers(network: Network, train: bool) -> dict[str, Callable[[], Side]]:
+    """What makes the network with the layers of each library, all with the same weights."""
     dtype = array_dtype(network)
     ours, flax = network.build(_Ours()), network.build(_Flax())
     twin = None
@@ -480,12 +482,18 @@ def sides(network: Network, train: bool) -> dict[str, Side]:
         return [values[name] for name in names]
 
     made = {
-        "jaxconv": jax_side(network, ours, train, in_torch),
-        "flax": jax_side(network, flax, train, lambda gradients: in_torch(kernels.from_flax(gradients))),
+        "jaxconv": partial(jax_side, network, ours, train, in_torch),
+        "flax": partial(jax_side, network, flax, train, lambda gradients: in_torch(kernels.from_flax(gradients))),
     }
     if twin is not None:
-        made["torch"] = torch_side(network, twin, train)
+        made["torch"] = lambda: torch_side(network, copy.deepcopy(twin), train)
+        made["torch.compile"] = lambda: torch_side(network, copy.deepcopy(twin), train, compiled=True)
     return made
+
+
+def sides(network: Network, train: bool) -> dict[str, Side]:
+    """The sides of the tables: what `makers` makes, but for PyTorch's compiler, which a CPU may not have."""
+    return {name: make() for name, make in makers(network, train).items() if name in SIDES}
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,196 @@
+"""Ways to compute each op of a layer, side by side: what `jaxconv._lowering.select` should learn of this device.
+
+    python -m benchmarks.gpu --only ops
+
+`xla` and `taps` are algorithms of the library. The others are candidates, which stand here until one of them wins:
+
+    shifted     depthwise layers as a sum of shifted products, written out, which XLA fuses into one loop
+    product     a kernel of one position as a matrix product
+    interior    the input's gradient under a stride: zeros put between its positions first, then a plain convolution,
+                in place of `lhs_dilation`
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+import jaxconv
+from benchmarks.gpu import layers, timing
+from benchmarks.gpu.part import Part, main
+from benchmarks.layers import OPS, Row
+from jaxconv._lowering.common import exchange_channels
+
+WINS = 1.2  # a choice is worth its rule from here on
+Ops = tuple[Callable[..., Any] | None, Callable[..., Any] | None, Callable[..., Any] | None]  # in the order of OPS
+
+
+def of_library(r: Row, algorithm: str) -> Ops:
+    """An algorithm of the library. The functions take x, w and the output's gradient, channels last."""
+    options = {
+        "stride": r.stride,
+        "padding": r.padding,
+        "dilation": r.dilation,
+        "groups": r.groups,
+        "data_format": "channels_last",
+        "algorithm": algorithm,
+    }
+    return (
+        lambda x, w, dy: jaxconv.conv2d(x, w, **options),
+        lambda x, w, dy: jaxconv.conv2d_input(x.shape, w, dy, **options),
+        lambda x, w, dy: jaxconv.conv2d_weight(x, w.shape, dy, **options),
+    )
+
+
+def shifted(r: Row) -> Ops:
+    """Shifted products, added in float32."""
+    if r.groups != r.channels or r.out != r.channels:
+        return None, None, None
+    taps = list(itertools.product(*map(range, r.kernel)))
+
+    def read(x, tap, size, strides):
+        offsets = [t * d for t, d in zip(tap, r.dilation, strict=True)]
+        stops = [o + (m - 1) * s + 1 for o, m, s in zip(offsets, size, strides, strict=True)]
+        part = lax.slice(x, (0, *offsets, 0), (len(x), *stops, x.shape[-1]), (1, *strides, 1))
+        return part.astype("float32")
+
+    def output(x, w, dy):
+        padded = _padded(r, x)
+        terms = [read(padded, t, dy.shape[1:3], r.stride) * w[:, 0, *t].astype("float32") for t in taps]
+        return sum(terms[1:], start=terms[0]).astype(x.dtype)
+
+    def input_gradient(x, w, dy):
+        spread = _spread(r, x, dy)
+        last = [k - 1 for k in r.kernel]
+        terms = [
+            read(spread, [n - a for n, a in zip(last, t, strict=True)], x.shape[1:3], (1, 1))
+            * w[:, 0, *t].astype("float32")
+            for t in taps
+        ]
+        return sum(terms[1:], start=terms[0]).astype(x.dtype)
+
+    def weight_gradient(x, w, dy):
+        padded, wide = _padded(r, x), dy.astype("float32")
+        sums = [(read(padded, t, dy.shape[1:3], r.stride) * wide).sum((0, 1, 2)) for t in taps]
+        return jnp.stack(sums, -1).reshape(w.shape).astype(w.dtype)
+
+    return output, input_gradient, weight_gradient
+
+
+def product(r: Row) -> Ops:
+    """A matrix product over all positions."""
+    if set(r.kernel) | set(r.stride) != {1} or r.groups > 1 or any(r.padding):
+        return None, None, None
+
+    def summed(a, b, axes):
+        return jnp.tensordot(a, b, axes, preferred_element_type=jnp.float32).astype(a.dtype)
+
+    return (
+        lambda x, w, dy: summed(x, w[:, :, 0, 0], ((3,), (1,))),
+        lambda x, w, dy: summed(dy, w[:, :, 0, 0], ((3,), (0,))),
+        lambda x, w, dy: summed(dy, x, ((0, 1, 2), (0, 1, 2)))[..., None, None],
+    )
+
+
+def interior(r: Row) -> Ops:
+    """Zeros between the positions of the output's gradient, and a plain convolution of them."""
+    if set(r.stride) == {1}:
+        return None, None, None
+
+    def input_gradient(x, w, dy):
+        kernel = lax.rev(exchange_channels(w, r.groups), (2, 3))
+        layout = ("NHWC", "OIHW", "NHWC")
+        more = {"rhs_dilation": r.dilation, "dimension_numbers": layout, "feature_group_count": r.groups}
+        return lax.conv_general_dilated(_spread(r, x, dy), kernel, (1, 1), "VALID", **more)
+
+    return None, input_gradient, None
+
+
+def _padded(r: Row, x: jax.Array) -> jax.Array:
+    return jnp.pad(x, ((0, 0), *((p, p) for p in r.padding), (0, 0)))
+
+
+def _spread(r: Row, x: jax.Array, dy: jax.Array) -> jax.Array:
+    """Position h of x meets tap t of the kernel at h + (k - 1 - t) d of what this gives."""
+    amounts = [(0, 0, 0)]
+    for n, m, k, s, p, d in zip(x.shape[1:3], dy.shape[1:3], r.kernel, r.stride, r.padding, r.dilation, strict=True):
+        low = (k - 1) * d - p
+        amounts.append((low, n + (k - 1) * d - low - ((m - 1) * s + 1), s - 1))
+    return lax.pad(dy, jnp.zeros((), dy.dtype), [*amounts, (0, 0, 0)])
+
+
+CANDIDATES: dict[str, Callable[[Row], Ops]] = {
+    "xla": partial(of_library, algorithm="xla"),
+    "taps": partial(of_library, algorithm="taps"),
+    "shifted": shifted,
+    "product": product,
+    "interior": interior,
+}
+SERVED = [r for r in layers.ROWS if r.rank == 2 and not r.transposed and r.padding_mode == "zeros"]
+# The rows that a candidate was written for.
+ROWS = [r for r in SERVED if r.groups > 1 or set(r.kernel) == {1} or set(r.stride) != {1}]
+
+
+def makers(r: Row, index: int) -> dict[str, Callable[[], timing.Side]]:
+    """Every way to compute one op of a row; the first is XLA's own convolution."""
+    x, w, dy = layers.arrays(r)
+    x, dy = (a.transpose(0, 2, 3, 1) for a in (x, dy))
+
+    def side(function: Callable[..., Any]) -> timing.Side:
+        def read(result):
+            return [np.asarray(result if index == 2 else result[:1]).astype(np.float32)]
+
+        return timing.compiled(function, x, w, dy, read=read)
+
+    found = {name: candidate(r)[index] for name, candidate in CANDIDATES.items()}
+    return {name: partial(side, function) for name, function in found.items() if function is not None}
+
+
+def measure_all(part: Part) -> None:
+    """Each op of each row, as long as there is time; then what it suggests."""
+    found = part.results["rows"] = {}
+    part.results["suggestions"] = []
+    rows = [
+        replace(r, name=f"{r.name}, {d}", dtype=d, data_format="channels_last") for r in ROWS for d in layers.DTYPES
+    ]
+    if part.tiny:
+        rows = [rows[1]]
+    if jax.default_backend() == "cpu":
+        rows = [layers.smaller(r, part.tiny) for r in rows]
+    todo = [(r, index) for r in rows for index in range(len(OPS))]
+    for done, (r, index) in enumerate(todo):
+        name = f"{r.name}: {OPS[index]}"
+        if part.seconds_left <= 0:
+            part.note(f"No time was left for {len(todo) - done} of {len(todo)} ops, from {name!r} on.")
+            break
+        found[name] = timing.compare(makers(r, index), layers.TOLERANCES[r.dtype], 0.1 if part.tiny else 0.5)
+        part.results["suggestions"] = suggestions(found)
+        part.save()
+    for text in part.results["suggestions"]:
+        print(f"  {text}")
+
+
+def suggestions(found: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
+    """Where a candidate wins over XLA's own convolution, and by how much."""
+    texts = []
+    for name, figures in found.items():
+        times = {side: f["ms"] for side, f in figures.items() if "ms" in f}
+        if "xla" not in times:
+            continue
+        best = min(times, key=lambda side: times[side])
+        ratio = times["xla"] / times[best]
+        if ratio >= WINS:
+            texts.append(
+                f"{name}: {best} takes {times[best]:.3f} ms, xla {times['xla']:.3f} ms, {ratio:.2f} times as long"
+            )
+    return texts
+
+
+if __name__ == "__main__":
+    main(measure_all)

@@ -1,0 +1,322 @@
+"""The page of what `python -m benchmarks.gpu` found."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.gpu.layers import DENSE
+from benchmarks.gpu.layers import PEERS as LAYER_PEERS
+from benchmarks.gpu.networks import PEERS as NETWORK_PEERS
+from benchmarks.measure import figure, markdown, quotient
+
+NONE = "no GPU was at hand"
+Found = Mapping[str, Any]
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Targets
+# ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is asked for, and the values that it is asked of, each with the name of its row."""
+
+    text: str
+    least: float
+    values: Callable[[Found], Iterator[tuple[str, float]]]
+    share: bool = False
+
+
+def _layer_ratios(found: Found, peer: str, grouped: bool, whats=("forward", "step")) -> Iterator[tuple[str, float]]:
+    for name, row in found.get("layers", {}).get("rows", {}).items():
+        for what in whats if row["groups"] > 1 or not grouped else ():
+            ratio = quotient(row.get(what, {}), peer, "jaxconv")
+            if ratio is not None:
+                yield f"{name}, {what}", ratio
+
+
+def _network_ratios(found: Found, peer: str) -> Iterator[tuple[str, float]]:
+    for name, figures in found.get("networks", {}).get("rows", {}).items():
+        ratio = quotient(figures, peer, "jaxconv") if name.endswith("training step") else None
+        if ratio is not None:
+            yield name, ratio
+
+
+def shares(found: Found) -> dict[tuple[str, str], tuple[str, float]]:
+    """Of each row and pass: the ceiling's name, and how much of it ours reaches."""
+    rates = found.get("ceilings", {}).get("rates", {})
+    made = {}
+    for name, row in found.get("layers", {}).get("rows", {}).items():
+        for what in ("forward", "step"):
+            ms = row.get(what, {}).get("jaxconv", {}).get("ms")
+            product = rates.get(f"{name.rpartition(', ')[2]} product", {}).get("tflops")
+            copy = rates.get("copy", {}).get("gigabytes")
+            if ms is not None and row["groups"] == 1 and product:
+                made[name, what] = "product", row["flops"][what] / ms / 1e9 / product
+            elif ms is not None and row["groups"] > 1 and copy:
+                made[name, what] = "copy", row["bytes"][what] / ms / 1e6 / copy
+    return made
+
+
+def _depthwise_shares(found: Found) -> Iterator[tuple[str, float]]:
+    rows = found.get("layers", {}).get("rows", {})
+    for (name, what), (_, share) in shares(found).items():
+        if rows[name]["groups"] == rows[name]["channels"]:
+            yield f"{name}, {what}", share
+
+
+def _dense_shares(found: Found) -> Iterator[tuple[str, float]]:
+    for (name, what), (_, share) in shares(found).items():
+        if name == DENSE:
+            yield f"{name}, {what}", share
+
+
+TARGETS = [
+    Target("every row: `flax.nnx.Conv` ÷ ours", 0.98, lambda f: _layer_ratios(f, "flax", grouped=False)),
+    Target(
+        "depthwise and grouped rows, training step: PyTorch ÷ ours",
+        1.5,
+        lambda f: _layer_ratios(f, "torch", grouped=True, whats=("step",)),
+    ),
+    Target("networks, training step: PyTorch ÷ ours", 1.3, lambda f: _network_ratios(f, "torch")),
+    Target("networks, training step: `torch.compile` ÷ ours", 1.0, lambda f: _network_ratios(f, "torch.compile")),
+    Target("depthwise rows: share of the copy's rate", 0.6, _depthwise_shares, share=True),
+    Target("3×3 dense bfloat16, 256 channels: share of the product's rate", 0.6, _dense_shares, share=True),
+]
+
+
+def has_gpu(found: Found, part: str | None = None) -> bool:
+    """Whether a part, or any of them, ran on a GPU."""
+    parts = found.values() if part is None else [found.get(part, {})]
+    return any(results.get("where", {}).get("platform") == "gpu" for results in parts)
+
+
+def targets_table(found: Found) -> str:
+    """Each target with the least value of all its rows."""
+    lines = []
+    for target in TARGETS:
+        wanted = f"≥ {target.least:.0%}" if target.share else f"≥ {target.least}"
+        values = [(value, name) for name, value in target.values(found)] if has_gpu(found) else []
+        if not has_gpu(found):
+            lines.append([target.text, wanted, "", NONE])
+        elif not values:
+            lines.append([target.text, wanted, "", "not measured: see what was left out"])
+        else:
+            least, name = min(values)
+            met = sum(value >= target.least for value, _ in values)
+            text = f"{least:.0%}" if target.share else f"{least:.2f}"
+            verdict = "met" if met == len(values) else f"missed: {met} of {len(values)} rows reach it"
+            lines.append([target.text, wanted, f"{text} ({name})", verdict])
+    return markdown(["", "target", "the least", ""], lines)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# The tables of the parts
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def scientific(value: float) -> str:
+    """An error in a table."""
+    return f"{value:.1e}"
+
+
+def parity_table(found: Found) -> str:
+    """A line for each preset and kind of function."""
+    lines = []
+    for s in found["parity"]["summary"]:
+        kind = "convolutions, matrix products" if s["products"] else "all else"
+        errors = [scientific(s[key]) for key in ("median", "value", "gradient", "bound")]
+        lines.append([s["preset"], kind, str(s["cases"]), *errors, str(s["over"]), f"`{s['worst']}`"])
+    header = ["preset", "functions with", "cases", "median", "largest", "largest of gradients", "bound", "over it"]
+    return markdown([*header, "farthest off"], lines)
+
+
+def presets_table(found: Found) -> str:
+    """How each preset is asked for."""
+    return markdown(["preset", "how"], [[p["name"], p["how"]] for p in found["parity"]["presets"]])
+
+
+def failures(found: Found) -> str:
+    """The cases that could not be computed, or whose error is over the bound."""
+    texts = []
+    for r in found["parity"]["records"]:
+        case = f"`{r['function']}`, {r['preset']} (turn {r['turn']}: {r['text']})"
+        if "failed" in r:
+            texts.append(f"- {case}: {r['failed']}")
+        elif max(r["value"], r["gradient"]) > r["bound"]:
+            texts.append(f"- {case}: value {r['value']:.1e}, gradients {r['gradient']:.1e}, bound {r['bound']:.0e}")
+    shown = "\n".join(texts[:20])
+    more = f"\n\nand {len(texts) - 20} more." if len(texts) > 20 else ""
+    return shown + more if texts else "No case failed, and none is over its bound."
+
+
+def ceilings_table(found: Found) -> str:
+    """The rates."""
+    rates = found["ceilings"]["rates"]
+    lines = [
+        [name, f"{rate['tflops']:.0f} TFLOP/s" if "tflops" in rate else f"{rate['gigabytes']:.0f} GB/s"]
+        for name, rate in rates.items()
+    ]
+    return markdown(["", "rate"], lines)
+
+
+def _times(figures: Mapping[str, Any], sides: tuple[str, ...]) -> list[str]:
+    return [
+        "failed" if "failed" in figures.get(side, {}) else figure(figures.get(side, {}).get("ms"), 3) for side in sides
+    ]
+
+
+def layers_table(found: Found) -> str:
+    """Two lines a row."""
+    lines, of = [], shares(found)
+    for name, row in found["layers"]["rows"].items():
+        for what in ("forward", "step"):
+            figures = row.get(what, {})
+            share = of.get((name, what))
+            lines.append(
+                [
+                    f"{name}: {what}",
+                    *_times(figures, ("jaxconv", *LAYER_PEERS)),
+                    *(figure(quotient(figures, peer, "jaxconv")) for peer in LAYER_PEERS),
+                    "" if share is None else f"{share[1]:.0%} of {share[0]}",
+                ]
+            )
+    header = ["layer", *(f"{side} ms" for side in ("jaxconv", *LAYER_PEERS)), *(f"{p} / ours" for p in LAYER_PEERS)]
+    return markdown([*header, "share"], lines)
+
+
+def networks_table(found: Found) -> str:
+    """A line a network."""
+    lines = [
+        [
+            name,
+            *_times(figures, ("jaxconv", *NETWORK_PEERS)),
+            *(figure(quotient(figures, peer, "jaxconv")) for peer in NETWORK_PEERS),
+            figure(figures.get("jaxconv", {}).get("compile_s")),
+        ]
+        for name, figures in found["networks"]["rows"].items()
+    ]
+    header = [
+        "network",
+        *(f"{side} ms" for side in ("jaxconv", *NETWORK_PEERS)),
+        *(f"{p} / ours" for p in NETWORK_PEERS),
+    ]
+    return markdown([*header, "compile s"], lines)
+
+
+def ops_table(found: Found) -> str:
+    """A line an op, and what follows from it."""
+    rows = found["ops"]["rows"]
+    sides = tuple(dict.fromkeys(side for figures in rows.values() for side in figures))
+    table = markdown(["op", *(f"{side} ms" for side in sides)], [[n, *_times(f, sides)] for n, f in rows.items()])
+    said = "\n".join(f"- {text}" for text in found["ops"]["suggestions"])
+    return f"{table}\n\n{said or 'No candidate is 1.2 times as fast as XLA’s own convolution.'}"
+
+
+def mnist_text(found: Found) -> str:
+    """What the run reached."""
+    run = found["mnist"]
+    if "test_accuracy" not in run:
+        return "The training program did not run to its end: see what was left out."
+    pictures = ", ".join(f"`{name}`" for name in run["pictures"])
+    return (
+        f"{run['steps']} steps in {run['seconds']:.0f} s, with compilation and pictures: {run['test_accuracy']:.1%} of "
+        f"the held-out digits. Beside the figures lie {pictures}."
+    )
+
+
+# Part -> heading, its words, what makes its table, and whether it says something on a CPU.
+SECTIONS: dict[str, tuple[str, Callable[[Found], str], bool]] = {
+    "ceilings": ("Ceilings", ceilings_table, False),
+    "layers": ("Layers", layers_table, False),
+    "networks": ("Networks", networks_table, False),
+    "ops": ("Each op by itself", ops_table, False),
+    "mnist": ("Handwritten digits", mnist_text, False),
+}
+
+HEAD = """# On a GPU
+
+Written by `python -m benchmarks.gpu` on {date}; nothing here is edited by hand.
+
+{statement}
+
+{where}
+
+## Targets
+
+{targets}
+
+## Parity
+
+{parity}
+"""
+
+PARITY = """How far values and gradients lie from the CPU's float64, in units of the largest number of each array:
+{cases} cases of {functions} functions, drawn from seed {seed} ({turns} whole turns through all of them), on
+{device}. Both sides compute with the same rounded arrays, so an error is that of the arithmetic.
+
+{presets}
+
+{table}
+
+{failures}
+"""
+
+NO_GPU = """**No GPU was at hand: no figure on this page was taken on one.** The command was run on a CPU instead, on
+small sizes, where it measures the parity of the same functions; there the three presets of float32 mean the same. Its
+times say nothing of a GPU and are left out."""
+
+
+def page(found: Found) -> str:
+    """The page, from the results of the parts."""
+    first = next((results["where"] for results in found.values() if "where" in results), {})
+    facts = [["device", first.get("device", "")], ["versions", first.get("versions", "")]]
+    facts += [["PyTorch", first["torch"]]] if "torch" in first else []
+    text = HEAD.format(
+        date=first.get("date", ""),
+        statement="" if has_gpu(found) else NO_GPU,
+        where=markdown(["", ""], facts),
+        targets=targets_table(found),
+        parity=_parity(found),
+    )
+    for part, (heading, make, on_cpu) in SECTIONS.items():
+        if part in found and (has_gpu(found, part) or on_cpu):
+            has = {"ceilings": "rates", "layers": "rows", "networks": "rows", "ops": "rows"}.get(part)
+            body = make(found) if has is None or has in found[part] else "Nothing was measured."
+            text += f"\n## {heading}\n\n{body}\n"
+    notes = [f"- {part}: {note}" for part, results in found.items() for note in results["notes"]]
+    sides = [
+        f"- {name}, {side}: {figures['failed']}"
+        for name, row in _all_rows(found)
+        for side, figures in row.items()
+        if isinstance(figures, dict) and "failed" in figures
+    ]
+    if (notes or sides) and has_gpu(found):
+        text += "\n## What was left out\n\n" + "\n".join(notes + sides) + "\n"
+    return text
+
+
+def _all_rows(found: Found) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for part in ("layers", "networks", "ops"):
+        for name, row in found.get(part, {}).get("rows", {}).items():
+            if part == "layers":
+                yield from ((f"{name}, {what}", row[what]) for what in ("forward", "step") if what in row)
+            else:
+                yield name, row
+
+
+def _parity(found: Found) -> str:
+    results = found.get("parity", {})
+    if not results.get("summary"):
+        return "Nothing was compared."
+    return PARITY.format(
+        cases=len({(r["function"], r["turn"]) for r in results["records"]}),
+        functions=len({r["function"] for r in results["records"]}),
+        seed=results["seed"],
+        turns=results["turns"],
+        device=results["where"]["device"],
+        presets=presets_table(found),
+        table=parity_table(found),
+        failures=failures(found),
+    ).strip()
