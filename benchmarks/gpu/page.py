@@ -253,7 +253,7 @@ Written by `python -m benchmarks.gpu` on {date}; nothing here is edited by hand.
 """
 
 PARITY = """How far values and gradients lie from the CPU's float64, in units of the largest number of each array:
-{cases} cases of {functions} functions, drawn from seed {seed} ({turns} whole turns through all of them), on
+{cases} cases of {functions} functions, drawn from seed {seed} (whole turns through all of them: {turns}), on
 {device}. Both sides compute with the same rounded arrays, so an error is that of the arithmetic.
 
 {presets}
