@@ -215,7 +215,7 @@ def _compute_products(x, m, g, *, facts):
 
 
 def _compute_spread(u, v, x, m, *, facts, dtype):
-    return reductions.spread(u, v, x, m, dtype, x.dtype == dtype and is_native(x, **facts))
+    return reductions.spread(u, v, x, m, dtype)
 
 
 def _compute_blend(u, v, x, m, w, g, *, facts):

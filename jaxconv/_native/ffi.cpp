@@ -251,19 +251,18 @@ class NormCall {
   size_t argument_ = 0, result_ = 0;
 };
 
-// (u, v, x, m) or (u, v, x, m, w, g) -> (y). The array has four axes.
+// (u, v, x, m, w, g) -> (y). The array has four axes.
 ffi::Error blend(ffi::ThreadPool pool, ffi::RemainingArgs arguments, ffi::RemainingRets results) try {
   const Isa* isa = chosen.load(std::memory_order_acquire);
   if (isa == nullptr) return ffi::Error::Internal("jaxconv: no instruction set was chosen");
-  const bool has_g = arguments.size() == 6;
-  NormCall call(arguments, results, has_g ? 6 : 4, 1, 2);
+  NormCall call(arguments, results, 6, 1, 2);
   const Numbers sizes = call.sizes(4);
   const Reduction reduction = {{sizes[0], sizes[2]}, {sizes[1], sizes[3]}, call.storage};
   const size_t kept = sizes[0] * sizes[2];
   const float *u = call.numbers(kept), *v = call.numbers(kept);
   const void* x = call.like_x();
-  const float *m = call.numbers(kept), *w = has_g ? call.numbers(kept) : nullptr;
-  const void* g = has_g ? call.like_x() : nullptr;
+  const float *m = call.numbers(kept), *w = call.numbers(kept);
+  const void* g = call.like_x();
   Helped threads = helped(pool);
   isa->kernels->blend(reduction, u, v, x, m, w, g, call.result_like_x(), &threads);
   return ffi::Error::Success();

@@ -17,9 +17,9 @@
 //
 // With u, v, w and m a number for each pair of kept indices,
 //
-//   blend      u + v (x - m) + w g, an array like x; without a g, u + v (x - m)
+//   blend      u + v (x - m) + w g, an array like x
 //
-// is what a normalisation, and its gradient, comes to. Where the scale lies along the reduced axis, as in a layer norm,
+// is what the gradient of a normalisation comes to. Where the scale lies along the reduced axis, as in a layer norm,
 // a row stays in the cache while all is done to it:
 //
 //   layer      the moments of each row, and c (x - mean) / sqrt(variance + eps) + b with a c and a b for each column
@@ -70,8 +70,7 @@ JAXCONV_INLINE Block block_of(const T* data, int64_t pitch, int64_t rows, int64_
   return {space, count};
 }
 
-// -- columns: rows of many kept indices, each with a sum of its own
-// ----------------------------------------------------
+// -- columns: rows of many kept indices, each with a sum of its own ---------------------------------------------------
 
 // Of V vectors of columns, the last of which has `last` numbers.
 template <int V>
@@ -208,8 +207,7 @@ JAXCONV_INLINE Sums products_of_run(Block x, float m, Block g, int64_t rows, int
   return {sum_of(of_g), sum_of(of_products)};
 }
 
-// -- how the work is cut
-// -----------------------------------------------------------------------------------------------
+// -- how the work is cut ----------------------------------------------------------------------------------------------
 
 // How a reduction is cut into jobs. In columns the kept indices of a row, and the reduced ones within it, are columns
 // with a sum each. A job takes some columns, or some pairs of kept indices, and one part of the positions.
@@ -350,16 +348,13 @@ void products(const Reduction& r, const T* x, const float* m, const T* g, float*
   });
 }
 
-// -- blend: a number of its own for each pair of kept indices, times x and g
-// --------------------------------------------
+// -- blend: a number of its own for each pair of kept indices, times x and g ------------------------------------------
 
-// u, v, m and w; w is not read without a g.
+// u, v, m and w.
 struct Coefficients {
   const float* of[4];
 
-  Coefficients at(int64_t i) const {
-    return {{of[0] + i, of[1] + i, of[2] + i, of[3] == nullptr ? nullptr : of[3] + i}};
-  }
+  Coefficients at(int64_t i) const { return {{of[0] + i, of[1] + i, of[2] + i, of[3] + i}}; }
 };
 
 // A vector of `n` numbers of a coefficient that differs from number to number, or the one that they share.
@@ -372,32 +367,30 @@ JAXCONV_INLINE Vec coefficient(const float* p, int64_t i, int64_t n) {
   }
 }
 
-template <bool shared, bool has_g, class T>
+template <bool shared, class T>
 JAXCONV_INLINE Vec blended(const Coefficients& k, const T* x, const T* g, int64_t i, int64_t n) {
   const Vec distance = load_first(x + i, n) - coefficient<shared>(k.of[2], i, n);
-  Vec sum = coefficient<shared>(k.of[0], i, n) + coefficient<shared>(k.of[1], i, n) * distance;
-  if constexpr (has_g) sum += coefficient<shared>(k.of[3], i, n) * load_first(g + i, n);
-  return sum;
+  return coefficient<shared>(k.of[0], i, n) + coefficient<shared>(k.of[1], i, n) * distance +
+         coefficient<shared>(k.of[3], i, n) * load_first(g + i, n);
 }
 
 // Of `count` numbers; past the caches where `streaming`.
-template <bool shared, bool has_g, class T>
+template <bool shared, class T>
 JAXCONV_INLINE void blend_row(const Coefficients& k, const T* x, const T* g, T* y, int64_t count, bool streaming) {
   int64_t i = 0;
   if (streaming) {
-    for (; i + kLanes <= count; i += kLanes)
-      store_streaming(as_float(y) + i, blended<shared, has_g>(k, x, g, i, kLanes));
+    for (; i + kLanes <= count; i += kLanes) store_streaming(as_float(y) + i, blended<shared>(k, x, g, i, kLanes));
   } else {
-    for (; i + kLanes <= count; i += kLanes) store_first(y + i, blended<shared, has_g>(k, x, g, i, kLanes), kLanes);
+    for (; i + kLanes <= count; i += kLanes) store_first(y + i, blended<shared>(k, x, g, i, kLanes), kLanes);
   }
-  if (i < count) store_first(y + i, blended<shared, has_g>(k, x, g, i, count - i), count - i);
+  if (i < count) store_first(y + i, blended<shared>(k, x, g, i, count - i), count - i);
 }
 
 // How many jobs of at least kNormJob numbers an array is cut into, and no more than are of use.
 JAXCONV_INLINE int64_t norm_jobs(int64_t numbers) { return max(min(numbers / kNormJob, 4 * kNormJobs), 1); }
 
 // In rows of many kept indices the coefficients are laid out as long as a row, or as several that are short.
-template <bool has_g, class T>
+template <class T>
 void blend_columns(const Reduction& r, const Coefficients& all, const T* x, const T* g, T* y, bool stream,
                    Parallel* threads) {
   const int64_t columns = r.kept[1] * r.reduced[1], slab = r.reduced[0] * columns;
@@ -409,7 +402,7 @@ void blend_columns(const Reduction& r, const Coefficients& all, const T* x, cons
     Coefficients own = all.at(k * r.kept[1]);
     if (!in_place) {
       float* const space = workspace().strip.get(4 * width);
-      for (int c = 0; c < (has_g ? 4 : 3); ++c) {
+      for (int c = 0; c < 4; ++c) {
         float* to = space + c * width;
         for (int64_t i = 0; i < columns; ++i) to[i] = own.of[c][i / r.reduced[1]];
         for (int64_t i = columns; i < width; ++i) to[i] = to[i - columns];
@@ -419,13 +412,13 @@ void blend_columns(const Reduction& r, const Coefficients& all, const T* x, cons
     const Range range = part(turns, parts, job % parts);
     for (int64_t turn = range.begin; turn < range.end; ++turn) {
       const int64_t at = k * slab + turn * width, count = min(width, slab - turn * width);
-      blend_row<false, has_g>(own, x + at, has_g ? g + at : g, y + at, count, streaming);
+      blend_row<false>(own, x + at, g + at, y + at, count, streaming);
     }
     if (streaming) streaming_fence();
   });
 }
 
-template <bool has_g, class T>
+template <class T>
 void blend_runs(const Reduction& r, const Coefficients& all, const T* x, const T* g, T* y, bool stream,
                 Parallel* threads) {
   const int64_t length = r.reduced[1], total = r.kept[0] * r.reduced[0] * r.kept[1] * length;
@@ -437,7 +430,7 @@ void blend_runs(const Reduction& r, const Coefficients& all, const T* x, const T
     for (int64_t at = range.begin * kLanes; at < end;) {
       const int64_t run = at / length, count = min((run + 1) * length, end) - at;
       const Coefficients own = all.at(run / (r.reduced[0] * r.kept[1]) * r.kept[1] + run % r.kept[1]);
-      blend_row<true, has_g>(own, x + at, has_g ? g + at : g, y + at, count, streaming);
+      blend_row<true>(own, x + at, g + at, y + at, count, streaming);
       at += count;
     }
     if (streaming) streaming_fence();
@@ -452,16 +445,10 @@ void blend(const Reduction& r, const float* u, const float* v, const T* x, const
   const float* const floats = as_float(y);
   const bool stream = kHasStreamingStores && floats != nullptr && bytes > kStreamingBytes &&
                       reinterpret_cast<uintptr_t>(floats) % sizeof(Vec) == 0;
-  const bool columns = r.reduced[1] < kNormRun;
-  if (g != nullptr) {
-    (columns ? blend_columns<true, T> : blend_runs<true, T>)(r, all, x, g, y, stream, threads);
-  } else {
-    (columns ? blend_columns<false, T> : blend_runs<false, T>)(r, all, x, g, y, stream, threads);
-  }
+  (r.reduced[1] < kNormRun ? blend_columns<T> : blend_runs<T>)(r, all, x, g, y, stream, threads);
 }
 
-// -- layers: moments of rows, scales of columns
-// ------------------------------------------------------------------------
+// -- layers: moments of rows, scales of columns -----------------------------------------------------------------------
 
 // A row as float32: what its moments were taken of, where that was all of it; null otherwise.
 JAXCONV_INLINE const float* row_read(const float* row, int64_t, const float*) { return row; }

@@ -75,7 +75,7 @@ struct Kernels {
   void (*products)(const Reduction&, const void* x, const float* m, const void* g, float* of_g, float* of_products,
                    Parallel*);
   void (*blend)(const Reduction&, const float* u, const float* v, const void* x, const float* m, const float* w,
-                const void* g, void* y, Parallel*);  // w and g may be null
+                const void* g, void* y, Parallel*);
   void (*layer)(const Layers&, const void* x, const float* c, const float* b, void* y, float* mean, float* rest,
                 float* variance, Parallel*);
   void (*layer_back)(const Layers&, const void* x, const float* mean, const float* rest, const float* variance,

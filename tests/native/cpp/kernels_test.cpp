@@ -342,7 +342,7 @@ std::vector<float> several(Random& random, int64_t count) {
   return numbers;
 }
 
-// Each number of an array (kept[0], reduced[0], kept[1], reduced[1]) blended with another, or with none.
+// Each number of an array (kept[0], reduced[0], kept[1], reduced[1]) blended with that of another.
 bool blends_are_right(Random& random, Pool& pool) {
   Reduction r{};
   for (int i = 0; i < 2; ++i) {
@@ -353,7 +353,6 @@ bool blends_are_right(Random& random, Pool& pool) {
   const int64_t sums = r.kept[0] * r.kept[1], total = sums * r.reduced[0] * r.reduced[1];
   if (total > 100000) return true;
   const int64_t bytes = r.storage == Storage::float32 ? 4 : 2;
-  const bool has_g = random.of({false, true});
   const double mean = random.of({0.0, 3.0, 1000.0});
   Bytes x(total * bytes), g(total * bytes), y(total * bytes);
   for (int64_t i = 0; i < total; ++i) {
@@ -367,12 +366,11 @@ bool blends_are_right(Random& random, Pool& pool) {
     if (!kIsas[i].supported()) continue;
     std::memset(y.get(), 0xff, total * bytes);
     Helped threads(random.in(1, kThreads), pool.schedule(), true);
-    kIsas[i].kernels->blend(r, u.data(), v.data(), x.get(), m.data(), has_g ? w.data() : nullptr,
-                            has_g ? g.get() : nullptr, y.get(), &threads);
+    kIsas[i].kernels->blend(r, u.data(), v.data(), x.get(), m.data(), w.data(), g.get(), y.get(), &threads);
     for (int64_t j = 0; j < total; ++j) {
       const int64_t run = j / r.reduced[1], k = run / (r.reduced[0] * r.kept[1]) * r.kept[1] + run % r.kept[1];
       const double distance = naive::read(x.get(), j, r.storage) - m[k];
-      const double gradient = has_g ? w[k] * naive::read(g.get(), j, r.storage) : 0;
+      const double gradient = w[k] * naive::read(g.get(), j, r.storage);
       const double size = std::abs(u[k]) + std::abs(v[k] * distance) + std::abs(gradient);
       const double found = naive::read(y.get(), j, r.storage), right = u[k] + v[k] * distance + gradient;
       if (!(std::abs(found - right) <= rounding(r.storage) * size + 1e-6)) {
