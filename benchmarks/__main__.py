@@ -15,6 +15,7 @@ from benchmarks import around, layers, measure, networks
 
 COMMANDS = {
     "layers": ["benchmarks.layers"],
+    "sample": ["benchmarks.layers", "--sample"],
     "ops": ["benchmarks.layers", "--ops", "--main"],
     "networks": ["benchmarks.networks"],
     "around": ["benchmarks.around"],
@@ -44,6 +45,14 @@ page and of another differ by some 10 %, so look at the quotients.
 
 {summary}
 
+## Layers drawn at random
+
+{sampled} layers from a stored seed, none of them known when the kernels were tuned: one to three dimensions, kernels of
+1 to 7, strides, dilations, groups and both formats. Output and both gradients. `lax` takes those that are not in
+groups.
+
+{sample}
+
 ## Layers: each op by itself
 
 `auto` is what jaxconv chooses, beside each algorithm that can be asked for. The share is that of the matrix product's
@@ -59,6 +68,13 @@ same weights, and loss and gradients are compared before. The share is what the 
 would need at the rate of the large matrix product, of the time of the whole.
 
 {networks}
+
+The same networks, with PyTorch's weights, by compilers: `torch.compile` in its default mode, and in inference ONNX
+Runtime and OpenVINO, which fold batch norms into convolutions, all with as many threads. `fused` is what
+`jaxconv.fuse` makes of jaxconv's network; in inference the quotients are over that. What a compiler prepares is bounded
+in time, and a network after that has no figure.
+
+{compilers}
 
 Where the time of jaxconv's training steps goes, as XLA's profiler has it, in milliseconds of all threads together: the
 package's own kernels, and the operations that XLA compiles (normalisation, activations, pools, the optimiser), by the
@@ -83,6 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Runs all benchmarks and writes the page of their tables.")
     parser.add_argument("--out", default="docs/benchmarks.md", help="the page")
     parser.add_argument("--json", default=None, metavar="FOLDER", help="keep the figures here")
+    parser.add_argument("--only", nargs="+", metavar="TEXT", help="rows whose names contain one of these")
     parser.add_argument("--from", dest="given", default=None, metavar="FOLDER", help="read figures, measure nothing")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -90,7 +107,9 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if arguments.given is None:
             for name, command in COMMANDS.items():
-                subprocess.run([sys.executable, "-m", *command, "--json", str(folder / f"{name}.json")], check=True)
+                only = ["--only", *arguments.only] if arguments.only else []
+                file = folder / f"{name}.json"
+                subprocess.run([sys.executable, "-m", *command, "--json", str(file), *only], check=True)
         figures = {name: json.loads((folder / f"{name}.json").read_text()) for name in COMMANDS}
     Path(arguments.out).write_text(page(figures))
 
@@ -102,6 +121,9 @@ def page(figures: dict[str, Any]) -> str:
     texts = {
         "layers": layers.table(rows["layers"]),
         "summary": layers.summary(rows["layers"]),
+        "sample": layers.distribution(rows["sample"]),
+        "sampled": len(rows["sample"]),
+        "compilers": networks.compilers_table(rows["networks"]),
         "ops": layers.ops_table(rows["ops"], ceiling["ops"]),
         "networks": networks.table(rows["networks"], ceiling["networks"]),
         "profile": networks.profile_table(rows["networks"]),

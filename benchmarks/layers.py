@@ -1,9 +1,10 @@
 """Single layers: output and both gradients, against `lax` as Flax and Equinox call it, and against PyTorch.
 
-    python -m benchmarks.layers [--ops] [--main] [--algorithm NAME] [--only TEXT ...] [--json FILE]
+    python -m benchmarks.layers [--ops | --sample] [--main] [--algorithm NAME] [--only TEXT ...] [--json FILE]
 
 Each side has its own layout: channels last for Flax and PyTorch, channels first for Equinox, and the row's own for
-jaxconv and `lax`. With `--ops` the output and the two gradients are timed apart, for every algorithm of jaxconv.
+jaxconv and `lax`. With `--ops` the output and the two gradients are timed apart, for every algorithm of jaxconv. With
+`--sample` the layers are drawn at random, so that none of them was known when the kernels were tuned.
 """
 
 import math
@@ -114,6 +115,42 @@ ROWS = [
 ]
 if ON_GPU:
     ROWS += [replace(r, name=f"{r.name}, {d}", dtype=d, main=False) for d in ("tf32", "bfloat16") for r in ROWS[:12]]
+
+SAMPLE, SEED = 60, 20261201
+# Operations of one of the three ops of a sampled layer: from those of a small layer to some milliseconds.
+LEAST_FLOPS, MOST_FLOPS = 2e6, 5e8
+# Time of all sides of a sampled layer.
+SAMPLE_SECONDS = 0.4
+
+
+def sampled(count: int = SAMPLE, seed: int = SEED) -> list[Row]:
+    """Layers with sizes, kernels, strides, dilations and groups as networks have them, drawn apart from each other."""
+    rng = np.random.default_rng(seed)
+
+    def one(*choices: int) -> int:
+        return int(rng.choice(choices))
+
+    rows: list[Row] = []
+    while len(rows) < count:
+        rank, kernel = one(1, 2, 2, 2, 2, 3), one(1, 3, 3, 3, 5, 7)
+        size = one(*{1: (100, 500, 2000, 8000), 2: (7, 14, 20, 28, 56, 75, 112), 3: (8, 12, 20, 28)}[rank])
+        channels, out = one(3, 16, 24, 32, 48, 64, 96, 128, 200, 256), one(16, 24, 32, 48, 64, 96, 128, 200, 256)
+        kind = one(0, 0, 0, 0, 1, 2)  # dense, depthwise, or in groups
+        groups = (1, channels, one(2, 4, 8))[kind]
+        out = channels if kind == 1 else out
+        stride, dilation = one(1, 1, 1, 2), one(1, 1, 1, 1, 2, 3) if kernel > 1 else 1
+        numbers = (one(1, 2, 8, 16), channels, (size,) * rank, out, kernel, stride, dilation * (kernel // 2), dilation)
+        if channels % groups or out % groups or stride > kernel:
+            continue
+        name = f"{rank}-D {kernel} stride {stride} dilation {dilation}, {channels}-{out}"
+        name += f" in {groups}, {size}, batch {numbers[0]}"
+        made = row(
+            name, *numbers, groups, data_format=("channels_last", "channels_last", "channels_first")[one(0, 1, 2)]
+        )
+        if LEAST_FLOPS <= made.flops <= MOST_FLOPS and all(made.name != other.name for other in rows):
+            rows.append(made)
+    return rows
+
 
 OPS = ("output", "input gradient", "weight gradient")
 SIDES = ("jaxconv", "lax", "flax", "equinox", "torch")
@@ -263,11 +300,12 @@ def jax_sides(row: Row, algorithm: str, given: Sequence[Any] | None = None) -> d
     return made
 
 
-def sides(row: Row, algorithm: str) -> dict[str, Side]:
-    """Every library that can compute the row."""
+def sides(row: Row, algorithm: str, names: Sequence[str] = SIDES) -> dict[str, Side]:
+    """Every one of these libraries that can compute the row."""
     made = {
         name: measure.compiled(partial(step, side.function), *side.arrays, read=side.read)
         for name, side in jax_sides(row, algorithm).items()
+        if name in names
     }
     if torch is not None and row.padding_mode != "symmetric":  # PyTorch has no such mode
         x, w, dy, function = torch_arrays(row)
@@ -363,6 +401,16 @@ def _measure_layer(row: Row, algorithm: str) -> dict[str, dict[str, float | None
     return measure.measure(sides(row, algorithm), _TOLERANCES[row.dtype])
 
 
+def sample_rows(rows: Sequence[Row]) -> dict[str, Callable[[], dict]]:
+    """What measures each sampled layer, against PyTorch and, where it is not in groups, `lax`."""
+    return {row.name: partial(_measure_sampled, row) for row in rows}
+
+
+def _measure_sampled(row: Row) -> dict[str, dict[str, float | None]]:
+    peers = ("jaxconv", "torch", *(["lax"] if row.is_dense else []))
+    return measure.measure(sides(row, "auto", peers), _TOLERANCES[row.dtype], seconds=SAMPLE_SECONDS)
+
+
 def op_rows(rows: Sequence[Row]) -> dict[str, Callable[[], dict]]:
     """What measures each op of each layer; a name is `layer: op`."""
     return {f"{row.name}: {op}": partial(_measure_op, row, op) for row in rows for op in OPS}
@@ -400,8 +448,27 @@ def summary(results: Results) -> str:
         if ratios:
             texts.append(f"{peer} / ours {measure.geometric_mean(ratios):.2f}")
     mean = f"Geometric mean over {len(main)} rows: {', '.join(texts)}. " if texts else ""
+    if not results:
+        return ""
     least, name = min((figures["lax"]["ms"] / figures["jaxconv"]["ms"], name) for name, figures in results.items())
     return f"{mean}The least lax / ours of all {len(results)} rows is {least:.2f} ({name})."
+
+
+def distribution(results: Results) -> str:
+    """One line a peer: how its time over ours is distributed over the sampled layers, and the worst ones."""
+    lines = []
+    for peer in ("torch", "lax"):
+        ratios = {name: ratio for name, f in results.items() if (ratio := quotient(f, peer, "jaxconv")) is not None}
+        if not ratios:
+            continue
+        # Of ten layers nine are at or above the 90th percentile of the time that ours takes of the peer's.
+        tenth = float(np.quantile(list(ratios.values()), 0.1))
+        slower = sum(ratio < 1 for ratio in ratios.values())
+        worst = ", ".join(f"{name} ({figure(ratios[name])})" for name in sorted(ratios, key=lambda n: ratios[n])[:3])
+        mean = figure(measure.geometric_mean(list(ratios.values())))
+        lines.append([f"{peer} / ours", str(len(ratios)), mean, figure(tenth), str(slower), worst])
+    header = ["quotient", "layers", "geometric mean", "nine in ten at least", "below 1", "the least three"]
+    return measure.markdown(header, lines)
 
 
 def ops_table(results: Results, ceiling: float) -> str:
@@ -432,12 +499,15 @@ def main() -> None:
     parser = measure.parser("Times single layers against their peers.")
     parser.add_argument("--algorithm", default="auto", choices=["auto", *available()], help="what jaxconv takes")
     parser.add_argument("--ops", action="store_true", help="the output and both gradients apart")
+    parser.add_argument("--sample", action="store_true", help="layers drawn from a stored seed, as a distribution")
     parser.add_argument("--main", action="store_true", help="no rows but those that the means are taken over")
     arguments = parser.parse_args()
     rows = [row for row in ROWS if row.main or not arguments.main]
     if arguments.ops:
         where, results = measure.run(op_rows(rows), arguments)
         print(ops_table(results, measure.ceiling(where)))
+    elif arguments.sample:
+        print(distribution(measure.run(sample_rows(sampled()), arguments)[1]))
     else:
         where, results = measure.run(layer_rows(rows, arguments.algorithm), arguments)
         print(f"{table(results)}\n\n{summary(results)}")

@@ -86,12 +86,15 @@ def temporaries(executable: jax.stages.Compiled) -> int | None:
     return None if memory is None else memory.temp_size_in_bytes
 
 
-def measure(sides: Mapping[str, Side], *tolerances: float) -> dict[str, dict[str, float | None]]:
+def measure(
+    sides: Mapping[str, Side], *tolerances: float, seconds: float = SECONDS
+) -> dict[str, dict[str, float | None]]:
     """The figures of all sides of a row.
 
     Args:
         sides: what to compare and time; each is compared with the first.
         tolerances: how far a value may lie off, in units of its largest element; the last is for all further values.
+        seconds: how long all sides are timed, once they have run often enough.
 
     Raises:
         AssertionError: two sides do not compute the same: a wrong answer is not fast.
@@ -99,10 +102,10 @@ def measure(sides: Mapping[str, Side], *tolerances: float) -> dict[str, dict[str
     first, reference = "", []
     quick = []
     for name, side in sides.items():
-        seconds, result = side.time()
+        first_seconds, result = side.time()
         values = [np.asarray(v, np.float64) for v in side.read(result)]
-        if seconds > SLOW_SECONDS:
-            side.times.append(seconds)
+        if first_seconds > SLOW_SECONDS:
+            side.times.append(first_seconds)
         else:
             quick.append(side)
         first, reference = (first, reference) if reference else (name, values)
@@ -113,14 +116,14 @@ def measure(sides: Mapping[str, Side], *tolerances: float) -> dict[str, dict[str
                 raise AssertionError(f"{name} and {first} differ by {error:.1e} in value {index}, over {tolerance:.0e}")
         del result, values
     for side in sides.values():
-        seconds, side.peak_bytes = peak_memory(side)
+        again_seconds, side.peak_bytes = peak_memory(side)
         if side not in quick:
-            side.times.append(seconds)
-    alternate(quick)
+            side.times.append(again_seconds)
+    alternate(quick, seconds)
     return {name: side.figures for name, side in sides.items()}
 
 
-def alternate(sides: Sequence[Side]) -> None:
+def alternate(sides: Sequence[Side], seconds: float = SECONDS) -> None:
     """Times all sides in turn.
 
     The threads of one library (OpenMP's, for some milliseconds) still spin when its call has returned, and what it read
@@ -128,7 +131,7 @@ def alternate(sides: Sequence[Side]) -> None:
     """
     start = time.perf_counter()
     for count in range(MOST_RUNS):
-        if count >= LEAST_RUNS and time.perf_counter() - start > SECONDS:
+        if count >= LEAST_RUNS and time.perf_counter() - start > seconds:
             break
         for side in sides:
             time.sleep(PAUSE_SECONDS)
@@ -246,7 +249,7 @@ def surroundings() -> dict[str, str]:
 def versions() -> str:
     """Of Python, JAX and the peers that are installed."""
     found = [f"Python {platform.python_version()}"]
-    for name in ("jax", "flax", "equinox", "optax", "torch"):
+    for name in ("jax", "flax", "equinox", "optax", "torch", "onnxruntime", "openvino"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found.append(f"{name} {metadata.version(name)}")
     return ", ".join([*found, *(["no PyTorch, whose columns are empty"] if torch is None else [])])
@@ -297,6 +300,12 @@ def run(rows: Mapping[str, Callable[[], dict]], arguments: argparse.Namespace) -
         What the figures depend on, and the figures.
     """
     where, results = surroundings(), {}
+
+    def keep() -> None:
+        if arguments.json:
+            Path(arguments.json).write_text(json.dumps({"where": where, "rows": results}, indent=1))
+
+    keep()
     for name, value in where.items():
         print(f"{name}: {value}")
     for name, row in rows.items():
@@ -304,7 +313,6 @@ def run(rows: Mapping[str, Callable[[], dict]], arguments: argparse.Namespace) -
             continue
         results[name] = row()
         print(f"  {name}: " + ", ".join(f"{side} {f['ms']:.2f}" for side, f in results[name].items()), flush=True)
-        if arguments.json:
-            Path(arguments.json).write_text(json.dumps({"where": where, "rows": results}, indent=1))
+        keep()
     print()
     return where, results
