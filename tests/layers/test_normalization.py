@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from tabulated import tabulate
 
 import jaxconv.linen
 import jaxconv.nnx
@@ -332,10 +333,7 @@ def test_statistics_over_a_mapped_axis():
 
 
 def test_tabulate_lists_the_variables():
-    own = set(vars(BatchNorm2d))
-    text = nnx.tabulate(BatchNorm2d(3), images(), console_kwargs={"width": 200, "force_terminal": False})
-    for name in set(vars(BatchNorm2d)) - own:
-        delattr(BatchNorm2d, name)  # Flax leaves inherited methods in the class, which `nnx.capture` would wrap
+    text = tabulate(BatchNorm2d(3), images())
     for name in ("weight: float32[3]", "running_var: float32[3]", "num_batches_tracked: int32[]"):
         assert name in text
 
