@@ -36,11 +36,16 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # A stamp per set of packages: a second call installs nothing unless the requirements have changed.
+# The kernels' own programs need no more than this, and are made while the rest is installed.
+$(VENV)/.cmake: | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet cmake ninja
+	@touch $@
+
 $(VENV)/.examples: pyproject.toml $(NATIVE) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable ".[examples]"
 	@touch $@
 
-$(VENV)/.test: pyproject.toml tests/no_deps.txt $(NATIVE) | $(VENV)/bin/python
+$(VENV)/.test: pyproject.toml tests/no_deps.txt $(NATIVE) | $(VENV)/.cmake
 	$(BIN)/python -m pip install --quiet --editable ".[test]"
 	$(BIN)/python -m pip install --quiet --no-deps --requirement tests/no_deps.txt
 	@touch $@ $(VENV)/.examples
@@ -71,7 +76,7 @@ lint: $(VENV)/.test
 	$(BIN)/pyright
 
 test: lint
-	JAXCONV_OF_EACH=4 $(BIN)/python -m pytest $(PARALLEL) --durations=25
+	JAXCONV_OF_EACH=3 $(BIN)/python -m pytest $(PARALLEL) --durations=25
 
 quick: $(VENV)/.test
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
@@ -83,7 +88,7 @@ bench: $(VENV)/.benchmarks
 	$(BIN)/python -m benchmarks
 
 # The kernels alone, in programs of their own: neither Python nor JAX can run under a sanitizer.
-sanitize: $(VENV)/.test
+sanitize: $(VENV)/.cmake
 	$(BIN)/cmake -S tests/native/cpp -B build/sanitize -G Ninja -D CMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja)
 	$(BIN)/cmake --build build/sanitize --parallel
 	build/sanitize/axes

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("quick_compile", "no_pictures")
 
 ROOT = Path(__file__).parents[2]
 KILLS = int(os.environ.get("JAXCONV_KILLS", "1"))
-EPOCHS, STEPS = 8, 24  # three steps an epoch
+EPOCHS, STEPS = 4, 12  # three steps an epoch
 KEPT = 2  # checkpoints, beside the best
 PROGRAM = {
     "cwd": ROOT,
@@ -108,7 +108,7 @@ def killed(arguments, out, when):
 @pytest.mark.parametrize("number", range(KILLS))
 def test_a_killed_run_goes_on_as_if_it_had_not_been(arguments, uninterrupted, tmp_path, number, capfd):
     # Over the time that the loop takes, and a little more: some kills come while a checkpoint is written.
-    when = random.Random(number).uniform(0, 1.5)
+    when = random.Random(number).uniform(0, 1.0)
     status = killed(arguments, tmp_path, when)
     there = steps_with_checkpoint(tmp_path)
     lines = len((tmp_path / "metrics.jsonl").read_text().splitlines())
