@@ -22,7 +22,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching
 
 from jaxconv._lowering import pooling
-from jaxconv._lowering.primitives import bind, is_native, no_tangent, place, register
+from jaxconv._lowering.primitives import batch, bind, is_native, no_tangent, place, register
 from jaxconv._spec.pooling import PoolSpec
 
 maxima_p = Primitive("pool_maxima")  # parameters: the pool, and whether the taps are found
@@ -107,21 +107,8 @@ ad.primitive_transposes[put_p] = _put_transpose
 # Batching: a mapped axis is a part of the batch
 # ---------------------------------------------------------------------------------------------------------------
 
-
-def _batch(arguments, dims, *, primitive: Primitive, **params):
-    mapped = next(a.shape[d] for a, d in zip(arguments, dims, strict=True) if d is not None)
-    whole = [
-        jnp.broadcast_to(a, (mapped, *a.shape)) if d is None else jnp.moveaxis(a, d, 0)
-        for a, d in zip(arguments, dims, strict=True)
-    ]
-    batch = whole[0].shape[1]
-    found = bind(primitive, *(a.reshape(mapped * batch, *a.shape[2:]) for a in whole), **params)
-    unfolded = jax.tree.map(lambda a: a.reshape(mapped, batch, *a.shape[1:]), found)
-    return unfolded, [0] * len(found) if primitive.multiple_results else 0
-
-
 for _p in (maxima_p, pick_p, put_p):
-    batching.primitive_batchers[_p] = partial(_batch, primitive=_p)
+    batching.primitive_batchers[_p] = partial(batch, primitive=_p)
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from jax.interpreters import ad, batching
 
 from jaxconv._arrays import wide
 from jaxconv._lowering import reductions
-from jaxconv._lowering.primitives import bind, is_native, no_tangent, place, register
+from jaxconv._lowering.primitives import batch, bind, is_native, no_tangent, place, register
 from jaxconv._lowering.reductions import spread_out
 
 moments_p = Primitive("norm_moments")
@@ -182,20 +182,6 @@ ad.primitive_transposes[blend_p] = _blend_transpose
 # ---------------------------------------------------------------------------------------------------------------
 # Batching: a mapped axis is kept, so it is a part of K0
 # ---------------------------------------------------------------------------------------------------------------
-
-
-def batch(arguments, dims, *, primitive: Primitive, **params):
-    """The rule of every primitive whose arrays have K0 first."""
-    mapped = next(a.shape[d] for a, d in zip(arguments, dims, strict=True) if d is not None)
-    whole = [
-        jnp.broadcast_to(a, (mapped, *a.shape)) if d is None else jnp.moveaxis(a, d, 0)
-        for a, d in zip(arguments, dims, strict=True)
-    ]
-    kept = whole[0].shape[1]
-    found = bind(primitive, *(a.reshape(mapped * kept, *a.shape[2:]) for a in whole), **params)
-    unfolded = jax.tree.map(lambda a: a.reshape(mapped, kept, *a.shape[1:]), found)
-    return unfolded, [0] * len(found) if primitive.multiple_results else 0
-
 
 for _p in (moments_p, products_p, spread_p, blend_p):
     batching.primitive_batchers[_p] = partial(batch, primitive=_p)

@@ -32,7 +32,7 @@ from jax.interpreters import ad, batching
 from jaxconv import _moments
 from jaxconv._arrays import wide
 from jaxconv._lowering import reductions
-from jaxconv._lowering.primitives import bind, is_native, no_tangent, place, register
+from jaxconv._lowering.primitives import batch, bind, is_native, no_tangent, place, register
 
 channels_p = Primitive("norm_channels")  # parameters: into how many groups K1 is divided, and eps
 channels_move_p = Primitive("norm_channels_move")
@@ -229,7 +229,7 @@ ad.primitive_jvps[layer_back_p] = partial(_linear_jvp, primitive=layer_back_p, d
 ad.primitive_transposes[layer_back_p] = partial(_linear_transpose, definition=_layer_back, back=None)
 
 for _p in _ALL:
-    batching.primitive_batchers[_p] = partial(_moments.batch, primitive=_p)
+    batching.primitive_batchers[_p] = partial(batch, primitive=_p)
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, mlir
@@ -41,6 +42,19 @@ def place(a: Any) -> dict[str, Any]:
 def no_tangent(a: Any) -> ad.Zero:
     """The tangent of an array that does not move."""
     return ad.Zero(jax.typeof(a).to_tangent_aval())
+
+
+def batch(arguments, dims, *, primitive: Primitive, **params):
+    """The batching rule of a primitive whose arrays all have an axis of images first: a mapped axis is a part of it."""
+    mapped = next(a.shape[d] for a, d in zip(arguments, dims, strict=True) if d is not None)
+    whole = [
+        jnp.broadcast_to(a, (mapped, *a.shape)) if d is None else jnp.moveaxis(a, d, 0)
+        for a, d in zip(arguments, dims, strict=True)
+    ]
+    first = whole[0].shape[1]
+    found = bind(primitive, *(a.reshape(mapped * first, *a.shape[2:]) for a in whole), **params)
+    unfolded = jax.tree.map(lambda a: a.reshape(mapped, first, *a.shape[1:]), found)
+    return unfolded, [0] * len(found) if primitive.multiple_results else 0
 
 
 def register(primitive: Primitive, compute: Callable[..., Any], static: tuple[str, ...]) -> None:
