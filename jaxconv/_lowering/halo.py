@@ -22,11 +22,12 @@ from jax import lax
 from jaxconv._spec.padding import filler
 
 
-def mesh_order(names: Sequence[str], mesh: Mapping[str, int]) -> tuple[int, ...]:
-    """The place among them, in the order of the mesh, of each device along some axes of a mesh.
+def mesh_order(names: Sequence[str], mesh: Mapping[str, int]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Some axes of a mesh in its own order, and the place in that order of each device along them.
 
-    `lax.ppermute` counts devices in the order of the mesh, whatever the order of the names it is given, where
-    `lax.axis_index` and the parts of arrays are counted along the names, the outermost first.
+    `lax.ppermute` counts devices in the order of the mesh, where `lax.axis_index` and the parts of arrays are counted
+    along the names, the outermost first. Names in another order than the mesh's JAX refuses from 0.12 on, and counted
+    as if they were in the mesh's before.
 
     Args:
         names: axes of the mesh.
@@ -34,7 +35,7 @@ def mesh_order(names: Sequence[str], mesh: Mapping[str, int]) -> tuple[int, ...]
     """
     in_order = [name for name in mesh if name in names]
     grid = np.arange(math.prod(mesh[name] for name in in_order)).reshape([mesh[name] for name in in_order])
-    return tuple(grid.transpose([in_order.index(name) for name in names]).ravel().tolist())
+    return tuple(in_order), tuple(grid.transpose([in_order.index(name) for name in names]).ravel().tolist())
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Windows:
         axis: the axis of the image.
         names: the axes of the mesh that divide it, the outermost first.
         parts: how many devices these are.
-        order: their places in the order of the mesh.
+        in_order: these axes, and the places of the devices, in the order of the mesh.
         size: positions of the whole image.
         pads: (low, high) amounts of padding.
         offset: the first position that the first device reads.
@@ -58,7 +59,7 @@ class Windows:
     axis: int
     names: tuple[str, ...]
     parts: int
-    order: tuple[int, ...]
+    in_order: tuple[tuple[str, ...], tuple[int, ...]]
     size: int
     pads: tuple[int, int]
     offset: int
@@ -95,8 +96,9 @@ class Windows:
             piece = lax.slice_in_dim(part, low, high, axis=axis)
             receivers = np.flatnonzero(asked.any(1))
             if hop:
-                pairs = [(self.order[(d + hop) % self.parts], self.order[d]) for d in receivers.tolist()]
-                piece = lax.ppermute(piece, self.names, pairs)
+                names, order = self.in_order
+                pairs = [(order[(d + hop) % self.parts], order[d]) for d in receivers.tolist()]
+                piece = lax.ppermute(piece, names, pairs)
             pieces.append(piece)
             table[asked] = filled + local - low
             filled += high - low

@@ -192,10 +192,10 @@ class _Along:
         spec = problem.spec
         axis, s, d, pads = spec.spatial_axes[i], spec.strides[i], spec.dilations[i], spec.pads[i]
         size, y_size, k = problem.x_shape[axis], problem.y_shape[axis], problem.w_shape[2 + i]
-        order = mesh_order(names, mesh.shape)
-        m = -(-y_size // len(order))
-        length = extent(m, k, s, d)
-        windows = Windows(axis, names, len(order), order, size, pads, offset=-pads[0], step=m * s, length=length)
+        parts = math.prod(mesh.shape[name] for name in names)
+        m = -(-y_size // parts)
+        length, in_order = extent(m, k, s, d), mesh_order(names, mesh.shape)
+        windows = Windows(axis, names, parts, in_order, size, pads, offset=-pads[0], step=m * s, length=length)
         return cls(windows, y_size, m)
 
     @property

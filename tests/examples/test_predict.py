@@ -131,7 +131,7 @@ def test_files_that_cannot_be_used(file, tmp_path, capsys):
     assert refused([nowhere, picture], capsys) == f"[Errno 2] No such file or directory: '{nowhere}'"
     assert refused([file, nowhere], capsys) == f"[Errno 2] No such file or directory: '{nowhere}'"
     assert refused([picture, picture], capsys) == f"{picture} is not a network that examples.export wrote"
-    assert refused([file, file], capsys) == f"cannot identify image file '{file}'"
+    assert str(file) in refused([file, file], capsys)  # some versions of Pillow take it for a picture that is broken
     for content in (b"", b"\0" * 100, file.read_bytes()[:500]):
         (tmp_path / "spoilt").write_bytes(content)
         assert refused([tmp_path / "spoilt", picture], capsys).endswith("is not a network that examples.export wrote")

@@ -46,7 +46,7 @@ CASES = 500 if "JAXCONV_ALL" in os.environ else 14
 @pytest.mark.parametrize("mode", PADDING_MODES)
 def test_what_a_device_reads(mode, parts, own, pads, offset, step, length):
     size = parts * own
-    windows = Windows(1, ("a",), parts, tuple(range(parts)), size, pads, offset, step, length)
+    windows = Windows(1, ("a",), parts, (("a",), tuple(range(parts))), size, pads, offset, step, length)
     x = np.arange(1.0, 2 * size + 1, dtype="float32").reshape(2, size)
     wanted = np.zeros((2, parts, length), "float32")
     for d in range(parts):

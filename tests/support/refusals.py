@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 from flax import nnx
-from jax.sharding import AbstractMesh, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
 import jaxconv
 import jaxconv.nnx
@@ -66,7 +66,7 @@ def block(function, shape, axis_names=("h", None), *arguments, **keywords):
     rows = PartitionSpec(None, None, "h")
     call = jax.shard_map(
         lambda x: getattr(jaxconv.spatial, function)(x, *arguments, axis_names=axis_names, **keywords),
-        mesh=AbstractMesh((4, 2), ("h", "w")),
+        mesh=AbstractMesh((4, 2), ("h", "w"), axis_types=(AxisType.Auto,) * 2),
         in_specs=rows,
         out_specs=rows,
     )
