@@ -10,6 +10,7 @@ from typing import Any
 from jaxconv._explain import machine, picture
 from jaxconv._explain.axis import Axis
 from jaxconv._explain.machine import Machine
+from jaxconv._explain.model.sent import Sent, as_dict
 from jaxconv._explain.picture.scene import Scene
 from jaxconv._explain.tables import hang, milliseconds, readable, table
 
@@ -85,6 +86,8 @@ class Explanation:
         given: the ceilings of the machine, where they were given.
         measured: seconds that the output, the gradient of the input and that of the parameters took, after `measure`;
             None of one that there is not.
+        sent: where devices divide the input, the bytes that each receives of others for the output and for the
+            gradients: `"halos"` of images, what is `"gathered"`, and arrays that are `"summed"` over devices.
 
     Example:
         >>> import jaxconv
@@ -116,6 +119,7 @@ class Explanation:
     ops: tuple[Op, ...] = ()
     given: Machine | None = None
     measured: tuple[float | None, ...] = ()
+    sent: Sent | None = None
     timed: Callable[[], tuple[float | None, ...]] | None = field(default=None, repr=False, compare=False)
 
     def measure(self) -> "Explanation":
@@ -198,6 +202,7 @@ class Explanation:
             "ceiling": self.ceiling,
             "seconds_at_least": self._seconds(),
             "seconds_measured": dict(zip(MEASURED, self.measured, strict=True)) if self.measured else None,
+            "sent": as_dict(self.sent),
             "platform": self.platform or None,
             "algorithms": {
                 op.name: {"computes": op.computes, "algorithm": op.algorithm, "reason": op.reason} for op in self.ops
@@ -266,6 +271,10 @@ class Explanation:
             rows = [[name.replace("_", " "), milliseconds(t)] for name, t in zip(MEASURED, self.measured, strict=True)]
             rows = [["at least", milliseconds(self._seconds())], *(row for row in rows if row[1])]
             sections.append(("milliseconds", table(rows, right=(1,))))
+        if self.sent is not None:
+            rows = [[name, *(f"{n:,}" for n in pair)] for name, pair in self.sent.items() if any(pair)]
+            rows = [["", "output", "gradients"], *rows] if rows else [["nothing"]]
+            sections.append(("bytes to a device", table(rows, right=(1, 2))))
         if self.ops:
             rows = table([[op.name, op.computes, op.algorithm] for op in self.ops])
             lines = [line for row, op in zip(rows, self.ops, strict=True) for line in (row, f"  {op.reason}")]

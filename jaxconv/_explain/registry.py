@@ -1,18 +1,20 @@
 """`explain`, and the table that names the function for each kind of layer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, overload
+
+import jax
 
 from jaxconv._explain.activation import explain_prelu, explain_softmax, is_prelu
 from jaxconv._explain.containers import explain_identity
 from jaxconv._explain.convolution import explain_convolution, is_convolution
 from jaxconv._explain.dropout import explain_dropout
 from jaxconv._explain.explanation import Explanation
-from jaxconv._explain.machine import parse_machine
+from jaxconv._explain.machine import Machine, parse_machine
 from jaxconv._explain.model.explanation import ModelExplanation
-from jaxconv._explain.model.inputs import parse_inputs, parse_static_shape
+from jaxconv._explain.model.inputs import parse_inputs, parse_layer_input
 from jaxconv._explain.model.make import explain_trace
 from jaxconv._explain.model.trace import Trace
 from jaxconv._explain.normalization import explain_norm, explain_response_norm
@@ -47,7 +49,9 @@ def explain(
             as `"Conv2d(16, 33, 3, stride=2)"`, where prefixes such as `torch.nn.` and the argument `rngs` are ignored;
             or a model, with values or as `nnx.eval_shape` makes it.
         input_shape: the shape of the input, batched or not. Of a model, of float32; an array or a
-            `jax.ShapeDtypeStruct` says another dtype, and a list of such is several inputs.
+            `jax.ShapeDtypeStruct` says another dtype, and a list of such is several inputs. Where its sharding divides
+            it over several devices, of a layer or of a model, the explanation says what these send each other; the
+            parameters are whole on each.
         machine: how fast it is told to be, in FLOP/s of products and bytes/s of copies; by default both are measured,
             once in a process, when a text or a dictionary is made.
         **arguments: what else a model is called with, by name.
@@ -79,10 +83,14 @@ def explain(
         if is_kind(layer):
             if arguments:
                 raise TypeError(f"explain() takes no argument {next(iter(arguments))!r} for a layer, only for a model")
-            shape = parse_static_shape("input_shape", input_shape)
-            return replace(explain_kind(layer, shape), given=ceilings, timed=partial(_timed, layer, shape))
-    if (trace := _tracer(layer)) is not None:
-        return explain_trace(trace(layer, parse_inputs(input_shape), arguments), ceilings)
+            shape, division = parse_layer_input(input_shape)
+            explanation = replace(explain_kind(layer, shape), given=ceilings, timed=partial(_timed, layer, shape))
+            if division is None:
+                return explanation
+            (row,) = _explain_model(layer, input_shape, {}).rows
+            return replace(explanation, sent=row.sent)
+    if _tracer(layer) is not None:
+        return _explain_model(layer, input_shape, arguments, ceilings)
     what = f"the class {layer.__name__}; make a layer of it" if isinstance(layer, type) else type(layer).__name__
     raise TypeError(
         "layer must be a layer of jaxconv.nnx or jaxconv.linen, or its text such as "
@@ -93,10 +101,18 @@ def explain(
 
 def _timed(layer: Any, shape: tuple[int, ...]) -> tuple[float | None, ...]:
     """The times of a layer, as a model of its own."""
-    trace = _tracer(layer)
-    assert trace is not None
-    (row,) = explain_trace(trace(layer, parse_inputs(shape), {}), None).measure().rows
+    (row,) = _explain_model(layer, shape, {}).measure().rows
     return row.measured or ()
+
+
+def _explain_model(
+    model: Any, input_shape: Any, arguments: Mapping[str, Any], ceilings: Machine | None = None
+) -> ModelExplanation:
+    """The explanation of a module of Flax."""
+    trace = _tracer(model)
+    assert trace is not None
+    inputs = parse_inputs(input_shape)
+    return explain_trace(trace(model, inputs, arguments), ceilings, [a.sharding for a in jax.tree.leaves(inputs)])
 
 
 def _tracer(model: Any) -> Callable[..., Trace] | None:

@@ -14,6 +14,7 @@ from jaxconv._explain import machine
 from jaxconv._explain.machine import measured
 from jaxconv._explain.model import measure
 from jaxconv._explain.model.explanation import ModelExplanation
+from jaxconv._explain.model.rerun import Rerun
 from jaxconv.nnx import BatchNorm2d, Conv2d, MaxPool2d, Sequential
 
 MACHINE = (4e11, 2e10)
@@ -84,13 +85,13 @@ def test_what_is_timed_is_what_the_layer_computes():
     explanation = jaxconv.explain(model, (2, 3, 7, 8), machine=MACHINE)
     x, rng = None, np.random.default_rng(0)
     for row, layer in zip(explanation.rows, model, strict=True):
-        program = measure._Program(row.unit)
-        (value,) = program.inputs
+        program = Rerun(row.unit)
+        (value,), weights, others = program.groups
         x = jnp.asarray(rng.normal(size=value.shape), jnp.float32) if x is None else x
         state = nnx.state(layer) if isinstance(layer, nnx.Module) else {}
         by_shape = {a.shape: a for a in jax.tree.leaves(state)}
-        parameters = [by_shape[v.shape] for v in program.parameters]
-        (y,) = program.output([x], parameters, program.arguments[2])
+        parameters = [by_shape[v.shape] for v in weights]
+        (y,) = program.output([x], parameters, [jnp.zeros(v.shape, v.dtype) for v in others])
         np.testing.assert_allclose(y, layer(x), rtol=1e-6)
         x = y
 

@@ -10,6 +10,7 @@ from jaxconv._explain import machine, picture
 from jaxconv._explain.explanation import MEASURED, Op
 from jaxconv._explain.machine import Machine
 from jaxconv._explain.model import measure, text
+from jaxconv._explain.model.sent import KINDS, Sent, as_dict
 from jaxconv._explain.model.units import Unit
 from jaxconv._explain.picture.scene import Depth, ModelScene, Point
 
@@ -35,6 +36,8 @@ class Row:
         ops: how the three ops of its first convolution are computed.
         measured: seconds that its output, the gradient of its input and that of its parameters took; None where one
             was not measured, or there is none.
+        sent: where devices divide the input, the bytes that each receives of others for the output and for the
+            gradients: `"halos"` of images, what is `"gathered"`, and arrays that are `"summed"` over devices.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Row:
     jump: tuple[Fraction | None, ...] = ()
     ops: tuple[Op, ...] = ()
     measured: tuple[float | None, float | None, float | None] | None = None
+    sent: Sent | None = None
     unit: Unit | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -115,6 +119,14 @@ class ModelExplanation:
         return sum(row.bytes for row in self.rows)
 
     @property
+    def sent(self) -> Sent | None:
+        """The sums of what devices send each other; None where no device divides the input."""
+        found = [row.sent for row in self.rows if row.sent is not None]
+        if not found:
+            return None
+        return {name: (sum(each[name][0] for each in found), sum(each[name][1] for each in found)) for name in KINDS}
+
+    @property
     def machine(self) -> Machine:
         """The ceilings: those that were given, or those of this machine, which are measured once in a process."""
         return self.given or machine.measured(self.dtype)
@@ -156,6 +168,7 @@ class ModelExplanation:
                 "bytes": self.bytes,
                 "seconds_at_least": self.seconds,
                 "seconds_measured": self.measured(),
+                "sent": as_dict(self.sent),
             },
             "not_counted": list(self.opaque),
         }
@@ -186,6 +199,7 @@ class ModelExplanation:
             "jump": {
                 axis: None if step is None else float(step) for axis, step in zip(self.axes, row.jump, strict=False)
             },
+            "sent": as_dict(row.sent),
             "algorithms": {
                 op.name: {"computes": op.computes, "algorithm": op.algorithm, "reason": op.reason} for op in row.ops
             },

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import NamedSharding
 
 from jaxconv._explain.common import SPATIAL
 from jaxconv._explain.machine import Machine
@@ -14,18 +16,26 @@ from jaxconv._explain.model.cost import OPAQUE, ops, products
 from jaxconv._explain.model.explanation import ModelExplanation, Row
 from jaxconv._explain.model.propagate import Reaches, propagate
 from jaxconv._explain.model.reach import Label, Reach
+from jaxconv._explain.model.sent import sent_by
 from jaxconv._explain.model.trace import Leaf, Trace
 from jaxconv._explain.model.units import Unit, make_units
 
 
-def explain_trace(trace: Trace, machine: Machine | None) -> ModelExplanation:
-    """The explanation of a model from its trace."""
+def explain_trace(
+    trace: Trace, machine: Machine | None, shardings: Sequence[NamedSharding | None] = ()
+) -> ModelExplanation:
+    """The explanation of a model from its trace, and from how devices divide each of its inputs, if they do."""
     units = make_units(trace.program)
+    division = {v: s for v, s in zip(trace.program.inputs, shardings, strict=False) if s is not None}
+    sent = sent_by(units, division) if division else [None] * len(units)
     reaches, slid = propagate(trace.program)
     owned = _owned(trace, units)
     labels = _labels(units, reaches, slid)
     told = labels[min(labels)] if labels else []
-    rows = [_row(trace, unit, owned[unit], _reach(unit, reaches), labels) for unit in units]
+    rows = [
+        replace(_row(trace, unit, owned[unit], _reach(unit, reaches), labels), sent=each)
+        for unit, each in zip(units, sent, strict=True)
+    ]
     macs: Counter[str] = Counter()
     for unit in units:
         for step in unit.steps:

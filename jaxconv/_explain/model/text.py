@@ -31,6 +31,9 @@ def _rows(explanation: Any, rows: Sequence[Any]) -> list[str]:
     if of_times:
         right += range(len(titles), len(titles) + 4)
         titles += ["at least", "output", "d input", "d param."]
+    exchanges = [name for name, pair in (explanation.sent or {}).items() if any(pair)]
+    right += range(len(titles), len(titles) + len(exchanges))
+    titles += exchanges
     lines = [titles]
     for row in rows:
         line = [
@@ -51,6 +54,7 @@ def _rows(explanation: Any, rows: Sequence[Any]) -> list[str]:
         if of_times:
             least = explanation.machine.seconds(row.multiply_accumulates, row.bytes)
             line += [milliseconds(least), *(milliseconds(t) for t in row.measured or (None,) * 3)]
+        line += [pair_text(row.sent[name]) if row.sent else "" for name in exchanges]
         lines.append(line)
     return table(lines, "  ", right)
 
@@ -75,6 +79,9 @@ def _totals(explanation: Any) -> list[str]:
         lines.append(
             ["measured", f"{output} ms, gradients of the inputs {inputs} ms, of the parameters {parameters} ms"]
         )
+    if explanation.sent is not None:
+        parts = [f"{name} {pair_text(pair)}" for name, pair in explanation.sent.items() if any(pair)]
+        lines.append(["sent to a device", ", ".join(parts) or "nothing"])
     speeds = f"products {_si(machine.flops)}FLOP/s, copies {_si(machine.bytes)}B/s"
     lines.append(
         [f"{explanation.platform}, {explanation.dtype}", f"{speeds}: they meet at {machine.ridge:.1f} FLOP/byte"]
@@ -91,6 +98,11 @@ def _notes(explanation: Any, rows: Sequence[Any]) -> list[str]:
         )
     if any(len(_algorithms(row)) > 1 for row in rows):
         lines.append("algorithms: of the output, of the input's gradient and of the weight's.")
+    if explanation.sent is not None:
+        lines.append(
+            "halos, gathered, summed: bytes that a device receives of others for the output / for the gradients, of "
+            "each row compiled by itself."
+        )
     if explanation.opaque:
         lines.append(f"not counted: what {', '.join(explanation.opaque)} computes, which no jaxpr shows.")
     return [part for line in lines for part in textwrap.wrap(line, _WIDTH)]
@@ -105,6 +117,11 @@ def joined(numbers: Sequence[Any], none: str) -> str:
 def share(part: int, whole: int) -> float:
     """A part of a whole; 0 of nothing."""
     return part / whole if whole else 0.0
+
+
+def pair_text(pair: tuple[int, int]) -> str:
+    """Bytes for the output and for the gradients; nothing where there are none."""
+    return " / ".join(_si(n, "B") if n else "0" for n in pair) if any(pair) else ""
 
 
 def _percent(part: int, whole: int) -> str:
