@@ -31,10 +31,19 @@ def divided(
         static: what else `run` takes; nothing that is traced.
     """
     mesh = jax.sharding.get_abstract_mesh()
+    is_set = not mesh.empty
+    if not is_set:  # that of the arrays, as JAX's own operations have it
+        meshes = (jax.typeof(a).sharding.mesh for a in arrays if a is not None)
+        mesh = next((own for own in meshes if not own.empty), mesh)
     explicit = tuple(n for n, kind in zip(mesh.axis_names, mesh.axis_types, strict=True) if kind == AxisType.Explicit)
     if not explicit:
         return run(*arrays, **static)
-    arrays = [_of_the_mesh(a) for a in arrays]
+    with jax.sharding.use_abstract_mesh(mesh):
+        # Without devices, which only a mesh that is set has, nothing is moved but by a compiled program.
+        return _divided(run, [_of_the_mesh(a) for a in arrays] if is_set else arrays, places, static, explicit)
+
+
+def _divided(run, arrays, places, static, explicit: tuple[str, ...]) -> Any:
     fixed = tuple(static.items())
     found = jax.eval_shape(_typed(run, fixed, explicit, PartitionSpec()), *arrays)
     specs = [() if a is None else tuple(jax.typeof(a).sharding.spec) for a in arrays]
@@ -76,7 +85,8 @@ def _spec_of(places: Any, specs: Sequence[tuple[Any, ...]], shape: Sequence[int]
 @functools.lru_cache
 def _typed(run: Callable[..., Any], static: tuple[tuple[str, Any], ...], explicit: tuple[str, ...], result: Any) -> Any:
     # Compiled as a whole: one by one, the arrays in between would have the types that XLA's partitioner finds for them.
-    return jax.jit(jax.sharding.auto_axes(functools.partial(run, **dict(static)), axes=explicit, out_sharding=result))
+    whole = jax.sharding.auto_axes(functools.partial(run, **dict(static)), axes=explicit, out_sharding=result)
+    return jax.jit(lambda *arrays: whole(*map(_of_the_mesh, arrays)))
 
 
 def images(ndim: int, rank: int, data_format: str, channels: tuple[int, int] | None = (0, 0)) -> list[Any]:

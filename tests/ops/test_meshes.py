@@ -168,3 +168,27 @@ def test_a_shard_map_along_some_axes_leaves_the_others_in_the_types():
         )
         assert str(jax.typeof(y)) == "float32[8@n,6,6@c,5]"
     assert_close(y, alone, 1e-5)
+
+
+WITHOUT_A_MESH = {
+    "conv2d": lambda x: jaxconv.conv2d(x, jnp.linspace(-1, 1, 5 * 27).reshape(5, 3, 3, 3), jnp.ones(5), padding=1),
+    "conv_transpose2d": lambda x: jaxconv.conv_transpose2d(x, jnp.linspace(-1, 1, 48).reshape(3, 4, 2, 2), stride=2),
+    "batch_norm": lambda x: jaxconv.batch_norm(x, None, None, jnp.arange(3.0), jnp.ones(3), training=True)[0],
+    "batch_norm, running": lambda x: jaxconv.batch_norm(x, jnp.ones(3), jnp.arange(1.0, 4))[0],
+    "group_norm": lambda x: jaxconv.group_norm(x, 3),
+    "max_pool2d": lambda x: jaxconv.max_pool2d(x, 3, 1, 1),
+    "pad": lambda x: jaxconv.pad(x, (4, 4, 1, 1), "reflect"),
+    "interpolate": lambda x: jaxconv.interpolate(x, scale_factor=2),
+}
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "jit"])
+@pytest.mark.parametrize("name", WITHOUT_A_MESH)
+def test_without_a_mesh_that_is_set_it_is_that_of_the_arrays(name, compiled):
+    function = WITHOUT_A_MESH[name]
+    mesh = jax.make_mesh((2, 4), ("h", "w"), axis_types=(AxisType.Explicit,) * 2)
+    x = np.random.default_rng(0).standard_normal((2, 3, 6, 8)).astype("float32")
+    divided = jax.device_put(x, NamedSharding(mesh, PartitionSpec(None, None, "h", "w")))
+    y = (jax.jit(function) if compiled else function)(divided)
+    assert tuple(jax.typeof(y).sharding.spec) == (None, None, "h", "w")
+    np.testing.assert_allclose(y, function(x), rtol=1e-5, atol=1e-5)
