@@ -18,7 +18,7 @@ from jaxconv._explain.common import (
 )
 from jaxconv._explain.explanation import Explanation, Op, Parameter
 from jaxconv._layers import convolution as _layer
-from jaxconv._lowering.family import Problem, result_shape
+from jaxconv._lowering.family import Problem, default_platform, result_shape
 from jaxconv._lowering.select import choose
 from jaxconv._spec.convolution import (
     Arguments,
@@ -220,7 +220,7 @@ def explain_ops(transposed: bool, algorithm: str, facts: tuple[Any, ...]) -> tup
     ops = []
     for name, computes in _OPS[transposed].items():
         if algorithm == "auto":
-            taken, reason = choose(Problem(name, *facts, platform=jax.default_backend()))
+            taken, reason = choose(Problem(name, *facts, platform=default_platform()))
         else:
             taken, reason = algorithm, f"algorithm={algorithm!r} asks for it"
         ops.append(Op(name, computes, taken, reason))

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import jax
+import jax.extend.backend
 import numpy as np
 
 from jaxconv._spec.convolution import ConvSpec
@@ -29,6 +30,15 @@ NOT_KNOWN = "not known yet"
 
 # Over how many devices a program is spread; HIDDEN where the division is not seen where the op is lowered.
 ONE, SEVERAL, HIDDEN = "one", "several", "hidden"
+
+
+def default_platform() -> str:
+    """The platform that programs run on here, where nothing else is said; one of `PLATFORMS`, or another's name."""
+    backend = jax.extend.backend.get_backend()
+    if backend.platform == "gpu":  # JAX's word for both kinds
+        return "rocm" if "rocm" in backend.platform_version.lower() else "cuda"
+    return backend.platform
+
 
 _ARRAYS = {"output": ("xw", "y"), "input": ("wy", "x"), "weight": ("xy", "w")}
 

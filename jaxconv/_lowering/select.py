@@ -20,6 +20,29 @@ FEW_CHANNELS = 8
 # A kernel of more taps than this is not worth its compilation ("depthwise 31x31" has 961).
 MOST_TAPS = 1024
 
+# What other platforms than CPUs take in place of `xla`: (platform, kind of layer, op, dtype) -> algorithm. An entry
+# belongs here where the algorithm is at least 1.2 times as fast in every row of its kind; on a machine with such a
+# device `python -m benchmarks.gpu --only ops kernels` prints the lines. It was run on none yet.
+MEASURED: Mapping[tuple[str, str, str, str], str] = {}
+# Kernels of more taps than this are a kind of their own among depthwise layers.
+LARGE_KERNEL = 121
+
+
+def kind(problem: Problem) -> str:
+    """What kind of layer a problem is of, for `MEASURED`."""
+    spec, per_group, taps_of_kernel = problem.spec, problem.w_shape[1], math.prod(problem.w_shape[2:])
+    if spec.groups > 1 and per_group == 1 and problem.w_shape[0] == spec.groups:
+        name = "depthwise, large kernel" if taps_of_kernel > LARGE_KERNEL else "depthwise"
+    elif spec.groups > 1:
+        name = "small groups" if per_group <= FEW_CHANNELS else "groups"
+    elif taps_of_kernel == 1:
+        name = "1x1"
+    else:
+        name = "strided" if max(spec.strides) > 1 else "dense"
+    return (
+        name if spec.rank == 2 and spec.data_format == "channels_last" else f"{name}, {spec.rank}-D {spec.data_format}"
+    )
+
 
 def choose(problem: Problem) -> tuple[str, str]:
     """The algorithm that computes a problem where none is asked for, and why.
@@ -29,6 +52,12 @@ def choose(problem: Problem) -> tuple[str, str]:
     """
     spec, dtype = problem.spec, problem.dtype
     if problem.platform != "cpu":
+        measured = MEASURED.get((problem.platform, kind(problem), problem.op, str(dtype)))
+        if measured is not None and not FAMILIES[measured].cannot(problem):
+            return (
+                measured,
+                f"{kind(problem)}, {dtype}: measured on this platform to be faster than XLA's own convolution",
+            )
         return "xla", "XLA's own convolution: no measurement on this platform says otherwise"
     if not native.cannot(problem):
         return "native", f"{dtype} on a CPU: the package's compiled kernels"

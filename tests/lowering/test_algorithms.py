@@ -1,6 +1,8 @@
 """Every algorithm computes the same: each family of `_lowering` over the table of cases, and how one is chosen."""
 
+from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,7 @@ from problems import three_ops
 
 import jaxconv
 from jaxconv import _trilinear
-from jaxconv._lowering import select, xla
+from jaxconv._lowering import family, select, taps, xla
 from jaxconv._lowering.family import PLATFORMS, Problem, result_shape
 from jaxconv._spec.convolution import ConvSpec
 
@@ -246,6 +248,58 @@ def test_only_cpus_take_another_algorithm_than_xlas():
             algorithm, reason = select.choose(problem(op, *call, platform=platform))
             assert algorithm == "xla"
             assert "no measurement on this platform" in reason
+
+
+def test_what_was_measured_elsewhere_is_a_line_of_a_table(monkeypatch):
+    call = (spec_of(groups=96), (8, 56, 56, 96), (96, 1, 3, 3))
+    monkeypatch.setattr(select, "MEASURED", {("cuda", "depthwise", "output", "float32"): "taps"})
+    algorithm, reason = select.choose(problem("output", *call, platform="cuda"))
+    assert algorithm == "taps"
+    assert reason.startswith("depthwise, float32: measured on this platform to be faster")
+    others = [
+        problem("input", *call, platform="cuda"),
+        problem("output", *call, "bfloat16", platform="cuda"),
+        problem("output", *call, platform="tpu"),
+        problem("output", spec_of(groups=96, data_format="channels_first"), (8, 96, 56, 56), call[2], platform="cuda"),
+    ]
+    assert {select.choose(other)[0] for other in others} == {"xla"}
+    x, w = (jax.ShapeDtypeStruct(s, "float32") for s in call[1:])
+    conv = jax.jit(partial(jaxconv.conv2d, padding=1, groups=96, data_format="channels_last"))
+    texts = {p: conv.trace(x, w).lower(lowering_platforms=(p,)).as_text() for p in ("cuda", "tpu")}
+    assert "stablehlo.convolution" in texts["tpu"]
+    assert "stablehlo.convolution" not in texts["cuda"]
+    monkeypatch.setattr(taps, "cannot", lambda problem: "it is a test")
+    assert select.choose(problem("output", *call, platform="cuda"))[0] == "xla"
+
+
+@pytest.mark.parametrize(
+    ("name", "groups", "w_shape", "stride", "data_format"),
+    [
+        ("depthwise", 12, (12, 1, 11, 11), 2, "channels_last"),
+        ("depthwise, large kernel", 12, (12, 1, 11, 13), 1, "channels_last"),
+        ("small groups", 12, (24, 1, 3, 3), 1, "channels_last"),
+        ("small groups", 3, (6, 4, 1, 1), 1, "channels_last"),
+        ("groups", 4, (8, 9, 3, 3), 2, "channels_last"),
+        ("1x1", 1, (5, 12, 1, 1), 2, "channels_last"),
+        ("strided", 1, (5, 12, 3, 3), 2, "channels_last"),
+        ("dense", 1, (5, 12, 3, 3), 1, "channels_last"),
+        ("dense, 2-D channels_first", 1, (5, 12, 3, 3), 1, "channels_first"),
+        ("depthwise, 1-D channels_last", 12, (12, 1, 3), 1, "channels_last"),
+    ],
+)
+def test_the_kinds_of_layers(name, groups, w_shape, stride, data_format):
+    rank = len(w_shape) - 2
+    spec = replace(spec_of(rank, groups, data_format), strides=(stride,) * rank)
+    x_shape = spec.image_shape(2, groups * w_shape[1], (40,) * rank)
+    assert select.kind(problem("weight", spec, x_shape, w_shape)) == name
+
+
+def test_the_platform_of_programs(monkeypatch):
+    assert family.default_platform() == jax.default_backend()
+    for version, name in (("PJRT C API\ncuda 12090", "cuda"), ("PJRT C API\nrocm 70000", "rocm")):
+        backend = SimpleNamespace(platform="gpu", platform_version=version)
+        monkeypatch.setattr(jax.extend.backend, "get_backend", lambda backend=backend: backend)
+        assert family.default_platform() == name
 
 
 def test_reasons_are_words():
