@@ -58,7 +58,7 @@ def run_part(name: str, folder: Path, seconds: float, tiny: bool, without_torch:
         late = True
         process.kill()
         _, said = process.communicate()
-    results = json.loads(file.read_text()) if file.exists() else {"notes": []}
+    results: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {"notes": []}
     results["seconds_taken"] = time.time() - start
     if late:
         results["notes"].append(f"The part was stopped {GRACE} s after its time of {seconds:.0f} s.")

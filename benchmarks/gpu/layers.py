@@ -67,14 +67,19 @@ def filled(shape: Sequence[int], scale: float = 1.0) -> np.ndarray:
     return np.resize(numbers * np.float32(scale), shape)
 
 
+def shapes(r: Row) -> list[tuple[int, ...]]:
+    """Of input, weight and output, in PyTorch's layout."""
+    pair = (r.channels, r.out // r.groups) if r.transposed else (r.out, r.channels // r.groups)
+    given = [(r.batch, r.channels, *r.size), (*pair, *r.kernel)]
+    call = partial(layers.ours, r, data_format="channels_first")
+    return [*given, jax.eval_shape(call, *(jax.ShapeDtypeStruct(s, r.array_dtype) for s in given)).shape]
+
+
 def arrays(r: Row) -> list[jax.Array]:
     """Input, weight and gradient of the output in PyTorch's layout."""
-    pair = (r.channels, r.out // r.groups) if r.transposed else (r.out, r.channels // r.groups)
-    shapes = [(r.batch, r.channels, *r.size), (*pair, *r.kernel)]
-    call = partial(layers.ours, r, data_format="channels_first")
-    shapes.append(jax.eval_shape(call, *(jax.ShapeDtypeStruct(s, r.array_dtype) for s in shapes)).shape)
-    scales = (1.0, 1 / math.sqrt(math.prod(r.kernel) * pair[1]), 1.0)
-    return [jnp.asarray(filled(s, k), r.array_dtype) for s, k in zip(shapes, scales, strict=True)]
+    x, w, y = shapes(r)
+    scales = (1.0, 1 / math.sqrt(math.prod(w[1:])), 1.0)
+    return [jnp.asarray(filled(s, k), r.array_dtype) for s, k in zip((x, w, y), scales, strict=True)]
 
 
 def makers(r: Row, train: bool, compiled: bool) -> dict[str, Callable[[], timing.Side]]:
@@ -110,32 +115,25 @@ def of_torch(r: Row, given: Sequence[jax.Array], train: bool, compiled: bool) ->
     x, w, dy, function = layers.torch_arrays(r, given)
     function = torch.compile(function, dynamic=False) if compiled else function
 
+    def call():
+        if not train:
+            with torch.no_grad():
+                return [function(x, w)]
+        y = function(x, w)
+        return [y, *torch.autograd.grad(y, (x, w), dy)]
+
     def read(results):
         return [a.detach().float().cpu().numpy() for a in few(results)]
 
-    if train:
-
-        def step():
-            y = function(x, w)
-            return (y, *torch.autograd.grad(y, (x, w), dy))
-
-        return timing.of_torch(step, read)
-
-    def forward():
-        with torch.no_grad():
-            return function(x, w)
-
-    return timing.of_torch(forward, lambda y: read([y]))
+    if compiled:
+        with timing.compiling():
+            call()
+    return timing.of_torch(call, read)
 
 
 def moved(r: Row) -> dict[str, int]:
     """Bytes that have to be read and written: of the output, and of a step, whose three ops each move two images."""
-    call = partial(layers.ours, r, data_format="channels_first")
-    pair = (r.channels, r.out // r.groups) if r.transposed else (r.out, r.channels // r.groups)
-    x, w = (r.batch, r.channels, *r.size), (*pair, *r.kernel)
-    y = jax.eval_shape(call, *(jax.ShapeDtypeStruct(s, r.array_dtype) for s in (x, w))).shape
-    size = jnp.dtype(r.array_dtype).itemsize
-    once = (math.prod(x) + math.prod(w) + math.prod(y)) * size
+    once = sum(map(math.prod, shapes(r))) * jnp.dtype(r.array_dtype).itemsize
     return {"forward": once, "step": 3 * once}
 
 

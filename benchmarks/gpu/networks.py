@@ -3,7 +3,9 @@
 python -m benchmarks.gpu --only networks
 """
 
-from dataclasses import replace
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -22,46 +24,61 @@ NETWORKS = [
     Network("U-Net, 224x224", networks.unet, 64, 3, 224),
 ]
 DTYPES = ("bfloat16", "tf32")
-PEERS = ("flax", "torch", "torch.compile")
+COMPILER = "torch.compile"
+OTHERS, COMPILED = ("jaxconv", "flax", "torch"), ("jaxconv", COMPILER)
+PEERS = ("flax", "torch", COMPILER)
 TOLERANCES = {"tf32": 2e-2, "bfloat16": 5e-2}
 
 
-def rows(tiny: bool) -> list[tuple[Network, bool]]:
-    """Networks, and whether a step of training is asked for."""
+@dataclass(frozen=True)
+class Run:
+    """A row: a network, whether it is trained a step, and which sides are timed."""
+
+    network: Network
+    train: bool
+    sides: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The row's name, which ends in what is done."""
+        beside = f", beside {COMPILER}" if COMPILER in self.sides else ""
+        return f"{self.network.name}: {'training step' if self.train else 'inference'}{beside}"
+
+
+def rows(tiny: bool) -> list[Run]:
+    """PyTorch's compiler takes longer than all else: it has rows of its own, after the others."""
     if tiny:
-        return [(Network("MNIST CNN, tf32", networks.digits, 2, 1, 28, "tf32"), True)]
+        return [Run(Network("MNIST CNN, tf32", networks.digits, 2, 1, 28, dtype="tf32"), True, OTHERS)]
     on_cpu = jax.default_backend() == "cpu"
     some = [replace(n, batch=2, size=32) for n in NETWORKS] if on_cpu else NETWORKS
-    return [
-        (replace(n, name=f"{n.name}, {d}", dtype=d), train) for train in (True, False) for n in some for d in DTYPES
-    ]
+    each = [replace(n, name=f"{n.name}, {d}", dtype=d) for n in some for d in DTYPES]
+    kinds = ((True, OTHERS), (True, COMPILED), (False, OTHERS), (False, COMPILED))
+    return [Run(network, train, sides) for train, sides in kinds for network in each]
 
 
 def measure_all(part: Part) -> None:
     """Each row as long as there is time."""
     found = part.results["rows"] = {}
     todo = rows(part.tiny)
-    for index, (network, train) in enumerate(todo):
-        name = f"{network.name}: {'training step' if train else 'inference'}"
+    for index, run in enumerate(todo):
         if part.seconds_left <= 0:
-            part.note(f"No time was left for {len(todo) - index} of {len(todo)} rows, from {name!r} on.")
+            part.note(f"No time was left for {len(todo) - index} of {len(todo)} rows, from {run.name!r} on.")
             break
         try:
-            sides = networks.makers(network, train)
+            made = networks.makers(run.network, run.train)
         except Exception as error:  # the network itself could not be made
-            part.note(f"{name}: {error}")
+            part.note(f"{run.name}: {error}")
             continue
-        if part.tiny:  # PyTorch's compiler takes longer than all else
-            sides.pop("torch.compile", None)
-        made = {side: partial(queued, make) for side, make in sides.items()}
-        found[name] = timing.compare(made, TOLERANCES[network.dtype], 0.1 if part.tiny else 2.0)
+        sides = {side: partial(queued, make, side == COMPILER) for side, make in made.items() if side in run.sides}
+        found[run.name] = timing.compare(sides, TOLERANCES[run.network.dtype], 0.1 if part.tiny else 2.0)
         part.save()
-        print(f"  {name}", flush=True)
+        print(f"  {run.name}", flush=True)
 
 
-def queued(make):
+def queued(make: Callable[[], networks.Side], quietly: bool) -> timing.Side:
     """A side of `benchmarks.networks`, whose steps are waited for one by one: each is long."""
-    side = make()
+    with timing.compiling() if quietly else contextlib.nullcontext():
+        side = make()
     return timing.Side(side.run, lambda result: result, side.read, side.compile_seconds)
 
 

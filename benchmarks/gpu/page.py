@@ -38,7 +38,7 @@ def _layer_ratios(found: Found, peer: str, grouped: bool, whats=("forward", "ste
 
 def _network_ratios(found: Found, peer: str) -> Iterator[tuple[str, float]]:
     for name, figures in found.get("networks", {}).get("rows", {}).items():
-        ratio = quotient(figures, peer, "jaxconv") if name.endswith("training step") else None
+        ratio = quotient(figures, peer, "jaxconv") if ": training step" in name else None
         if ratio is not None:
             yield name, ratio
 

@@ -116,10 +116,11 @@ class Sides:
 
     def rounded(self, dtype: str, given: Any) -> tuple[list, list]:
         """The arrays and the cotangents, rounded to `dtype` and given as `given`."""
-        return tuple(
-            [np.asarray(a).astype(jnp.dtype(dtype)).astype(given) for a in arrays]
-            for arrays in (self.case.arrays, self.cotangents)
-        )
+
+        def of(arrays):
+            return [np.asarray(a).astype(jnp.dtype(dtype)).astype(given) for a in arrays]
+
+        return of(self.case.arrays), of(self.cotangents)
 
     def reference(self, dtype: str) -> tuple[list, list]:
         """Results and gradients in float64, of arrays that are rounded to `dtype`."""

@@ -4,8 +4,10 @@ A call that is waited for by itself also measures how long the host takes to not
 turn, each compared with the first side before that, as in `benchmarks.measure`.
 """
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from statistics import median
@@ -17,6 +19,7 @@ import numpy as np
 from benchmarks import measure
 from benchmarks.gpu.part import first_line
 
+Maker = Callable[[], "Side"]
 BURST_SECONDS, MOST_CALLS = 0.02, 200
 LEAST_RUNS, MOST_RUNS = 5, 15
 
@@ -56,7 +59,15 @@ def of_torch(call: Callable[[], Any], read: Callable[[Any], Sequence[Any]]) -> S
     return Side(call, measure.finish_torch, read)
 
 
-def compare(makers: Mapping[str, Callable[[], Side]], tolerance: float, seconds: float) -> dict[str, dict[str, Any]]:
+@contextlib.contextmanager
+def compiling() -> Iterator[None]:
+    """While PyTorch compiles: its compiler calls what PyTorch warns of, and a process may have warnings raised."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def compare(makers: Mapping[str, Maker], tolerance: float, seconds: float) -> dict[str, dict[str, Any]]:
     """The figures of the sides of a row, the first of which the others are compared with.
 
     A side that cannot be made, that runs out of memory or that computes something else gives the reason in place of a
