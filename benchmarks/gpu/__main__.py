@@ -20,7 +20,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 # In this order; the numbers are shares of the time.
-PARTS = {"ceilings": 3, "parity": 17, "mnist": 12, "layers": 28, "ops": 14, "networks": 26}
+PARTS = {"ceilings": 3, "parity": 17, "mnist": 12, "layers": 28, "ops": 14, "kernels": 12, "networks": 26}
 MINUTES = 7.5
 GRACE = 10  # seconds that a part has to end what it has begun
 MEASURED = ("rates", "records", "test_accuracy", "rows")  # one of these has what a part found
@@ -112,10 +112,12 @@ def main(words: Sequence[str] | None = None) -> int:
         name: json.loads((folder / f"{name}.json").read_text()) for name in PARTS if (folder / f"{name}.json").exists()
     }
     # Not before: this process holds no device while the parts run.
-    from benchmarks.gpu import page
+    from benchmarks.gpu import choices, page
 
     text = page.page(found)
     (given.out or folder / "gpu.md").write_text(text)
+    if any(found.get(part, {}).get("rows") for part in choices.PARTS):
+        print(f"\n{choices.text(found)}")
     print(f"\n{page.targets_table(found)}\n\nwritten: {given.out or folder / 'gpu.md'}")
     return 0
 

@@ -8,10 +8,13 @@
     product     a kernel of one position as a matrix product
     interior    the input's gradient under a stride: zeros put between its positions first, then a plain convolution,
                 in place of `lhs_dilation`
+
+A transposed layer is the op `input` of a convolution, and that convolution stands in its place. The candidates that are
+written with Pallas are timed by `kernels.py`, and `choices.py` says what follows from both.
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -23,11 +26,13 @@ from jax import lax
 
 import jaxconv
 from benchmarks.gpu import layers, timing
-from benchmarks.gpu.part import Part, main
+from benchmarks.gpu.part import Part, first_line, main
 from benchmarks.layers import OPS, Row
+from jaxconv._lowering import select
 from jaxconv._lowering.common import exchange_channels
+from jaxconv._lowering.family import Problem, default_platform, make_problem
+from jaxconv._spec.convolution import ConvSpec
 
-WINS = 1.2  # a choice is worth its rule from here on
 Ops = tuple[Callable[..., Any] | None, Callable[..., Any] | None, Callable[..., Any] | None]  # in the order of OPS
 
 
@@ -132,12 +137,31 @@ CANDIDATES: dict[str, Callable[[Row], Ops]] = {
     "product": product,
     "interior": interior,
 }
-SERVED = [r for r in layers.ROWS if r.rank == 2 and not r.transposed and r.padding_mode == "zeros"]
+
+
+def plain(r: Row) -> Row:
+    """A transposed layer's convolution, whose op `input` the layer is."""
+    if not r.transposed:
+        return r
+    size = layers.shapes(r)[2][2:]
+    return replace(r, name=f"{r.name}, its convolution", channels=r.out, out=r.channels, size=size, transposed=False)
+
+
+SERVED = [plain(r) for r in layers.ROWS if r.rank == 2 and r.padding_mode == "zeros"]
 # The rows that a candidate was written for.
 ROWS = [r for r in SERVED if r.groups > 1 or set(r.kernel) == {1} or set(r.stride) != {1}]
 
 
-def makers(r: Row, index: int) -> dict[str, Callable[[], timing.Side]]:
+def problem(r: Row, index: int) -> Problem:
+    """One op of a row, as the library chooses an algorithm for it."""
+    spec = ConvSpec(r.stride, tuple((p, p) for p in r.padding), r.dilation, r.groups, data_format="channels_last")
+    x, w = (r.batch, *r.size, r.channels), (r.out, r.channels // r.groups, *r.kernel)
+    y = (r.batch, *spec.output_size(r.size, r.kernel), r.out)
+    op, given = (("output", (x, w, ())), ("input", (w, y, r.size)), ("weight", (x, y, r.kernel)))[index]
+    return make_problem(op, spec, *given, r.array_dtype, platform=default_platform())
+
+
+def makers(r: Row, index: int, candidates: Mapping[str, Callable[[Row], Ops]]) -> dict[str, timing.Maker]:
     """Every way to compute one op of a row; the first is XLA's own convolution."""
     x, w, dy = layers.arrays(r)
     x, dy = (a.transpose(0, 2, 3, 1) for a in (x, dy))
@@ -148,48 +172,41 @@ def makers(r: Row, index: int) -> dict[str, Callable[[], timing.Side]]:
 
         return timing.compiled(function, x, w, dy, read=read)
 
-    found = {name: candidate(r)[index] for name, candidate in CANDIDATES.items()}
+    found = {name: candidate(r)[index] for name, candidate in candidates.items()}
     return {name: partial(side, function) for name, function in found.items() if function is not None}
 
 
-def measure_all(part: Part) -> None:
-    """Each op of each row, as long as there is time; then what it suggests."""
-    found = part.results["rows"] = {}
-    part.results["suggestions"] = []
-    rows = [
-        replace(r, name=f"{r.name}, {d}", dtype=d, data_format="channels_last") for r in ROWS for d in layers.DTYPES
+def rows(some: Sequence[Row], tiny: bool) -> list[Row]:
+    """Rows in each dtype, and small on a CPU."""
+    found = [
+        replace(r, name=f"{r.name}, {d}", dtype=d, data_format="channels_last") for r in some for d in layers.DTYPES
     ]
-    if part.tiny:
-        rows = [rows[1]]
-    if jax.default_backend() == "cpu":
-        rows = [layers.smaller(r, part.tiny) for r in rows]
-    todo = [(r, index) for r in rows for index in range(len(OPS))]
+    found = found[:1] if tiny else found
+    return [layers.smaller(r, tiny) for r in found] if jax.default_backend() == "cpu" else found
+
+
+def measure_ops(part: Part, some: Sequence[Row], candidates: Mapping[str, Callable[[Row], Ops]]) -> None:
+    """Each op of each row, as long as there is time."""
+    found, about = part.results.setdefault("rows", {}), part.results.setdefault("about", {})
+    todo = [(r, index) for r in rows(some, part.tiny) for index in range(len(OPS))]
     for done, (r, index) in enumerate(todo):
-        name = f"{r.name}: {OPS[index]}"
+        name, of = f"{r.name}: {OPS[index]}", problem(r, index)
         if part.seconds_left <= 0:
             part.note(f"No time was left for {len(todo) - done} of {len(todo)} ops, from {name!r} on.")
             break
-        found[name] = timing.compare(makers(r, index), layers.TOLERANCES[r.dtype], 0.1 if part.tiny else 0.5)
-        part.results["suggestions"] = suggestions(found)
-        part.save()
-    for text in part.results["suggestions"]:
-        print(f"  {text}")
-
-
-def suggestions(found: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
-    """Where a candidate wins over XLA's own convolution, and by how much."""
-    texts = []
-    for name, figures in found.items():
-        times = {side: f["ms"] for side, f in figures.items() if "ms" in f}
-        if "xla" not in times:
+        about[name] = {"platform": of.platform, "kind": select.kind(of), "op": of.op, "dtype": str(of.dtype)}
+        try:
+            sides = makers(r, index, candidates)
+        except Exception as error:  # not even the arrays fit
+            part.note(f"{name}: {first_line(error)}")
             continue
-        best = min(times, key=lambda side: times[side])
-        ratio = times["xla"] / times[best]
-        if ratio >= WINS:
-            texts.append(
-                f"{name}: {best} takes {times[best]:.3f} ms, xla {times['xla']:.3f} ms, {ratio:.2f} times as long"
-            )
-    return texts
+        found[name] = timing.compare(sides, layers.TOLERANCES[r.dtype], 0.1 if part.tiny else 0.4)
+        part.save()
+
+
+def measure_all(part: Part) -> None:
+    """The rows that a candidate was written for."""
+    measure_ops(part, ROWS, CANDIDATES)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from benchmarks.gpu import choices
 from benchmarks.gpu.layers import DENSE
 from benchmarks.gpu.layers import PEERS as LAYER_PEERS
 from benchmarks.gpu.networks import PEERS as NETWORK_PEERS
@@ -205,13 +207,11 @@ def networks_table(found: Found) -> str:
     return markdown([*header, "compile s"], lines)
 
 
-def ops_table(found: Found) -> str:
-    """A line an op, and what follows from it."""
-    rows = found["ops"]["rows"]
+def ops_table(found: Found, part: str = "ops") -> str:
+    """A line an op."""
+    rows = found[part]["rows"]
     sides = tuple(dict.fromkeys(side for figures in rows.values() for side in figures))
-    table = markdown(["op", *(f"{side} ms" for side in sides)], [[n, *_times(f, sides)] for n, f in rows.items()])
-    said = "\n".join(f"- {text}" for text in found["ops"]["suggestions"])
-    return f"{table}\n\n{said or 'No candidate is 1.2 times as fast as XLA’s own convolution.'}"
+    return markdown(["op", *(f"{side} ms" for side in sides)], [[n, *_times(f, sides)] for n, f in rows.items()])
 
 
 def mnist_text(found: Found) -> str:
@@ -232,6 +232,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Found], str], bool]] = {
     "layers": ("Layers", layers_table, False),
     "networks": ("Networks", networks_table, False),
     "ops": ("Each op by itself", ops_table, False),
+    "kernels": ("Kernels that are written with Pallas", partial(ops_table, part="kernels"), False),
     "mnist": ("Handwritten digits", mnist_text, False),
 }
 
@@ -282,9 +283,11 @@ def page(found: Found) -> str:
     )
     for part, (heading, make, on_cpu) in SECTIONS.items():
         if part in found and (has_gpu(found, part) or on_cpu):
-            has = {"ceilings": "rates", "layers": "rows", "networks": "rows", "ops": "rows"}.get(part)
+            has = {"ceilings": "rates", "mnist": None}.get(part, "rows")
             body = make(found) if has is None or has in found[part] else "Nothing was measured."
             text += f"\n## {heading}\n\n{body}\n"
+    if any(has_gpu(found, part) and found[part].get("rows") for part in choices.PARTS):
+        text += f"\n## What the library should choose here\n\n{choices.text(found)}\n"
     notes = [f"- {part}: {note}" for part, results in found.items() for note in results["notes"]]
     sides = [
         f"- {name}, {side}: {figures['failed']}"
@@ -298,7 +301,7 @@ def page(found: Found) -> str:
 
 
 def _all_rows(found: Found) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for part in ("layers", "networks", "ops"):
+    for part in ("layers", "networks", *choices.PARTS):
         for name, row in found.get(part, {}).get("rows", {}).items():
             if part == "layers":
                 yield from ((f"{name}, {what}", row[what]) for what in ("forward", "step") if what in row)

@@ -1,6 +1,7 @@
 """The command for a GPU, on a machine without one: what it samples, what it refuses to time, and what it says."""
 
 import json
+import warnings
 from dataclasses import replace
 
 import jax
@@ -12,7 +13,7 @@ pytest.importorskip("torch", reason="the benchmarks need their extra")
 
 import torch
 
-from benchmarks.gpu import __main__, cases, layers, ops, page, parity, timing
+from benchmarks.gpu import __main__, cases, choices, kernels, layers, networks, ops, page, parity, timing
 from benchmarks.layers import row
 from jaxconv import functional
 
@@ -148,12 +149,117 @@ def test_a_candidate_is_offered_only_what_it_computes():
     assert ops.shifted(replace(dense, groups=6, out=12)) == (None,) * 3
 
 
-def test_a_candidate_that_wins_is_suggested():
-    figures = {"xla": {"ms": 3.0}, "taps": {"ms": 2.9}, "shifted": {"ms": 2.0}, "product": {"failed": "X: y"}}
-    near = {"xla": {"ms": 3.0}, "shifted": {"ms": 2.6}}
-    assert ops.suggestions({"A: output": figures, "B: output": near}) == [
-        "A: output: shifted takes 2.000 ms, xla 3.000 ms, 1.50 times as long"
+def test_a_transposed_layer_is_an_op_of_a_convolution():
+    transposed = row("T", 2, 6, (5, 4), 4, (3, 2), (2, 3), (1, 0), groups=2, transposed=True)
+    r = ops.plain(transposed)
+    assert (r.channels, r.out, r.size, r.transposed) == (4, 6, (9, 11), False)
+    x, w, dy = layers.arrays(r)
+    tx, _, _ = layers.arrays(transposed)
+    assert dy.shape == tx.shape
+    wanted = torch.nn.functional.conv_transpose2d(
+        *(torch.from_numpy(np.asarray(a).copy()) for a in (dy, w)), None, r.stride, r.padding, groups=2
+    )
+    for candidate in ("xla", "interior"):
+        got = ops.CANDIDATES[candidate](r)[1](x.transpose(0, 2, 3, 1), w, dy.transpose(0, 2, 3, 1))
+        np.testing.assert_allclose(got.transpose(0, 3, 1, 2), wanted, atol=2e-5)
+
+
+def test_a_candidate_that_fails_ends_no_other(monkeypatch):
+    """Not even where its file cannot be read, as without the part of JAX that it is written for."""
+
+    def load(name):
+        raise ImportError(f"no {name}\nor so")
+
+    monkeypatch.setattr(kernels, "load", load)
+    r = replace(ROWS["shifted"], data_format="channels_last")
+    figures = timing.compare(ops.makers(r, 1, kernels.CANDIDATES), 1e-4, 0.01)
+    assert figures["pallas"] == {"failed": "ImportError: no benchmarks.gpu.depthwise"}
+    assert figures["xla"]["ms"] > 0
+    figures = timing.compare(kernels.norm_makers((9, 5), "float32", "step"), 1e-4, 0.01)
+    assert figures["pallas"] == {"failed": "ImportError: no benchmarks.gpu.layer_norm"}
+    assert figures["xla"]["ms"] > 0
+
+
+def timed(**milliseconds):
+    return {side: {"ms": ms} if ms else {"failed": "X: y"} for side, ms in milliseconds.items()}
+
+
+def of(kind, op="output", platform="cuda"):
+    return {"platform": platform, "kind": kind, "op": op, "dtype": "bfloat16"}
+
+
+def test_the_lines_that_follow_from_the_times():
+    found = {
+        "ops": {
+            "rows": {
+                "A": timed(xla=3.0, taps=2.0, shifted=1.5),
+                "B": timed(xla=3.0, taps=1.0, shifted=2.6),
+                "C": timed(xla=3.0, taps=None, interior=2.0),
+                "D": timed(xla=None, taps=1.0),
+                "E": timed(xla=9.0, taps=1.0),
+            },
+            "about": {
+                "A": of("depthwise"),
+                "B": of("depthwise"),
+                "C": of("strided", "input"),
+                "D": of("1x1"),
+                "E": of("depthwise", platform="cpu"),
+            },
+        },
+        "kernels": {
+            "rows": {"A": timed(xla=3.0, pallas=0.6), "B": timed(xla=3.1, pallas=1.0), "N": timed(xla=1.3, pallas=1.0)},
+            "about": {"A": of("depthwise"), "B": of("depthwise"), "N": of("layer norm", "step")},
+        },
+    }
+    assert choices.text(found).splitlines() == [
+        "Lines for `MEASURED` of `jaxconv/_lowering/select.py`:",
+        "",
+        "```",
+        '    ("cuda", "depthwise", "output", "bfloat16"): "taps",  # 1.50 to 3.00 times as fast as xla in 2 of 2 rows',
+        "```",
+        "",
+        "- `pallas`, cuda, depthwise, output, bfloat16, is 3.10 to 5.00 times as fast as xla in 2 of 2 rows. To bring "
+        f'it in: {choices.BRINGS["pallas"]}; then the line `("cuda", "depthwise", "output", "bfloat16"): "pallas",`.',
+        "- `shifted`, cuda, depthwise, output, bfloat16, is 1.15 to 2.00 times as fast as xla in 2 of 2 rows: not in "
+        "every row, so there is no line for it.",
+        "- `pallas`, cuda, layer norm, step, bfloat16, is 1.30 times as fast as xla in 1 of 1 row. To bring it in: "
+        f"{choices.OF_NORMS}.",
+        "- `interior`, cuda, strided, input, bfloat16, is 1.50 times as fast as xla in 1 of 1 row. To bring it in: "
+        f'{choices.BRINGS["interior"]}; then the line `("cuda", "strided", "input", "bfloat16"): "interior",`.',
     ]
+    assert choices.text({}) == "No candidate is 1.2 times as fast as XLA here: nothing is to be changed."
+    where = {"where": GPU, "notes": []}
+    text = page.page({part: results | where for part, results in found.items()})
+    assert choices.text(found) in text
+    assert "| A   | 3.00   |         |            |             |" not in text
+    assert "- C, taps: X: y" in text
+
+
+def test_what_pytorchs_compiler_warns_of_is_no_error(monkeypatch):
+    """Under this project's tests warnings are raised."""
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: warns)
+
+    def warns(*arrays):
+        warnings.warn("torch.jit.script_method is deprecated", DeprecationWarning, stacklevel=2)
+        return torch.nn.functional.conv2d(*arrays)
+
+    r = row("", 2, 4, (6, 9), 3, 1)
+    with pytest.raises(DeprecationWarning):
+        warns(*(torch.ones(s) for s in layers.shapes(r)[:2]))
+    layers.of_torch(r, layers.arrays(r), train=True, compiled=True)
+
+
+def test_the_rows_of_the_networks():
+    todo = networks.rows(tiny=False)
+    assert len({run.name for run in todo}) == len(todo) == 4 * len(networks.NETWORKS) * len(networks.DTYPES)
+    first, compiled = todo[0], todo[len(networks.NETWORKS) * len(networks.DTYPES)]
+    assert first.name == "MobileNetV2-style, 224x224, bfloat16: training step"
+    assert compiled.name == f"{first.name}, beside torch.compile"
+    (tiny,) = networks.rows(tiny=True)
+    assert tiny.network.dtype == "tf32"
+    found = {"networks": {"rows": {compiled.name: {"jaxconv": {"ms": 2.0}, "torch.compile": {"ms": 3.0}}}}}
+    (target,) = [t for t in page.TARGETS if "torch.compile" in t.text]
+    assert list(target.values(found)) == [(compiled.name, 1.5)]
 
 
 def test_what_a_layer_moves():
