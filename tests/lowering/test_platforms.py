@@ -1,6 +1,7 @@
 """The programs that a GPU and a TPU are given, made on a machine that has neither."""
 
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -103,6 +104,58 @@ def test_a_border_is_made_of_slices(mode, platform):
     counts = counted(program(jax.value_and_grad(loss, (0, 1)), x, w, platform=platform))
     assert counts["convolution"] == 3
     assert not counts.keys() & {"gather", "scatter", "dynamic_update_slice"}
+
+
+# Of images of 6 channels, 12x9: a function, the shapes of its other arguments, and what a step holds of `COUNTED`.
+AROUND = {
+    "conv_transpose2d": (
+        partial(jaxconv.conv_transpose2d, stride=(2, 3), padding=1, output_padding=(0, 1)),
+        [(6, 4, 3, 4)],
+        {"convolution": 3, "transpose": 1},
+    ),
+    "conv_transpose2d, groups": (
+        partial(jaxconv.conv_transpose2d, stride=2, padding=1, groups=3),
+        [(6, 4, 3, 4)],
+        {"convolution": 3, "transpose": 1},
+    ),
+    "max_pool2d": (partial(jaxconv.max_pool2d, kernel_size=(3, 2), stride=(2, 1), padding=1), [], {}),
+    "avg_pool2d": (partial(jaxconv.avg_pool2d, kernel_size=(3, 2), stride=(2, 1), padding=1), [], {}),
+    "lp_pool2d": (partial(jaxconv.lp_pool2d, norm_type=2.0, kernel_size=(3, 2)), [], {}),
+    "adaptive_avg_pool2d": (partial(jaxconv.adaptive_avg_pool2d, output_size=(4, 3)), [], {"reduce": 2}),
+    "adaptive_max_pool2d": (partial(jaxconv.adaptive_max_pool2d, output_size=(4, 3)), [], {}),
+    "batch_norm": (
+        lambda x, c, b, **form: jaxconv.batch_norm(x, None, None, c, b, True, **form)[0],
+        [(6,)] * 2,
+        {"reduce": 7},
+    ),
+    "instance_norm": (
+        lambda x, c, b, **form: jaxconv.instance_norm(x, None, None, c, b, **form)[0],
+        [(6,)] * 2,
+        {"reduce": 7},
+    ),
+    "group_norm": (lambda x, c, b, **form: jaxconv.group_norm(x, 3, c, b, **form), [(6,)] * 2, {"reduce": 9}),
+    "layer_norm": (lambda x, c, b, **_: jaxconv.layer_norm(x, c.shape, c, b), [None] * 2, {"reduce": 9}),
+    "rms_norm": (lambda x, c, **_: jaxconv.rms_norm(x, c.shape, c), [None], {"reduce": 5}),
+}
+# What a device computes with its matrix unit, what moves numbers about, and what goes through them one by one.
+COUNTED = ("convolution", "dot_general", "reduce", "transpose", "gather", "scatter", "while", "sort")
+
+
+@pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
+@pytest.mark.parametrize("name", AROUND)
+def test_a_step_of_what_stands_around_convolutions_is_the_same_for_both(name, data_format):
+    """Transposed layers, pools and norms: slices, sums and elementwise functions, of the images as they lie."""
+    function, others, holds = AROUND[name]
+    shape = (2, 12, 9, 6) if data_format == "channels_last" else (2, 6, 12, 9)
+    arrays = [jax.ShapeDtypeStruct(s or shape[-1:], "float32") for s in (shape, *others)]
+
+    def step(*arrays):
+        y, pull = jax.vjp(partial(function, data_format=data_format), *arrays)
+        return y, pull(y)
+
+    programs = [counted(program(step, *arrays, platform=platform)) for platform in PLATFORMS]
+    first, second = ({op: counts[op] for op in COUNTED if op in counts} for counts in programs)
+    assert first == second == holds
 
 
 PRESETS = {
