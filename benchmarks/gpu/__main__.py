@@ -116,7 +116,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
     text = page.page(found)
     (given.out or folder / "gpu.md").write_text(text)
-    if any(found.get(part, {}).get("rows") for part in choices.PARTS):
+    if any(page.has_gpu(found, part) for part in choices.PARTS):
         print(f"\n{choices.text(found)}")
     print(f"\n{page.targets_table(found)}\n\nwritten: {given.out or folder / 'gpu.md'}")
     return 0

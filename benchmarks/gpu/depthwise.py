@@ -43,7 +43,7 @@ _COLUMNS = 8
 _WEIGHT_POSITIONS = 8  # of a step of `weight`, which has a sum for each of them, tap and channel in registers
 _WEIGHT_TAPS = 16  # that a program of `weight` has sums for, or those of a row of the kernel
 _WEIGHT_PROGRAMS = 2048  # about how many there are
-_MOST_PROGRAMS = 2**31  # of the grid's first axis
+_MOST_PROGRAMS = 2**16  # along the grid's later axes
 
 
 def missing() -> str | None:
@@ -69,8 +69,10 @@ def cannot(problem: Problem) -> str | None:
     shapes = problem.x_shape, problem.w_shape, problem.y_shape
     if not all(is_static(shape) and math.prod(shape) for shape in shapes):
         return "pallas takes arrays that are not empty and whose sizes are numbers"
-    if any(math.prod(shape[:3]) + _POSITIONS >= _MOST_PROGRAMS for shape in shapes):
+    if any(math.prod(shape[:3]) + _POSITIONS >= 2**31 for shape in shapes):
         return "pallas counts positions in 32 bits"
+    if max(math.prod(spec.strides), problem.w_shape[2], spec.groups // _MOST_CHANNELS) >= _MOST_PROGRAMS:
+        return f"pallas has a program for each phase of the strides {spec.strides}, and CUDA takes fewer"
     return None
 
 

@@ -128,6 +128,9 @@ def parity_table(found: Found) -> str:
     lines = []
     for s in found["parity"]["summary"]:
         kind = "convolutions, matrix products" if s["products"] else "all else"
+        if s["preset"] == "TF32" and not has_gpu(found, "parity"):
+            lines.append([s["preset"], kind, "", "", "", "", "", "", NONE])
+            continue
         errors = [scientific(s[key]) for key in ("median", "value", "gradient", "bound")]
         lines.append([s["preset"], kind, str(s["cases"]), *errors, str(s["over"]), f"`{s['worst']}`"])
     header = ["preset", "functions with", "cases", "median", "largest", "largest of gradients", "bound", "over it"]
@@ -265,8 +268,63 @@ PARITY = """How far values and gradients lie from the CPU's float64, in units of
 """
 
 NO_GPU = """**No GPU was at hand: no figure on this page was taken on one.** The command was run on a CPU instead, on
-small sizes, where it measures the parity of the same functions; there the three presets of float32 mean the same. Its
-times say nothing of a GPU and are left out."""
+small sizes, where it measures the parity of the same functions; there all presets of float32 mean the same, and TF32
+is left to a GPU. Its times say nothing of a GPU and are left out."""
+
+HOW = """## How to run it
+
+From the root of the sources, on a machine with an NVIDIA GPU:
+
+```
+PYTHONPATH=. python -m benchmarks.gpu --out docs/gpu.md
+```
+
+It needs Python 3.11 or later, JAX with CUDA, Flax and optax; PyTorch with CUDA for its columns, and the extra
+`examples` for the digits. It needs no network, no installation of this package and no compiled kernels. It ends within
+8 minutes, writes its figures under `runs/gpu`, and prints the targets and the lines that the table `MEASURED` of
+`jaxconv/_lowering/select.py` should have for the device: what is 1.2 times as fast as XLA's own convolution in every
+row of a kind. `--only ops kernels --minutes 20` measures that alone, and with time for all rows. Timed beside XLA's
+convolution are
+
+{candidates}
+
+A candidate that fails is told of, and the others go on. The Pallas kernels are compared with PyTorch in Pallas's
+interpreter, and lowered for CUDA, by `tests/benchmarks/test_kernels.py`. JAX 0.11 deprecates Pallas on Triton.
+
+Users of JAX report that gradients of grouped convolutions
+[take as long](https://github.com/jax-ml/jax/issues/13800) on a GPU as those of dense ones, and that depthwise ones
+[get slower](https://github.com/jax-ml/jax/issues/26266) with their dilation. Neither has the time of a sum of shifted
+products, so no default was changed for it."""
+
+CANDIDATES = (
+    ("taps", "every op", "the library's sums of shifted or of matrix products"),
+    ("shifted", "depthwise layers", "shifted products, written out"),
+    ("product", "kernels of one position", "a matrix product"),
+    (
+        "interior",
+        "the input's gradient under a stride, transposed layers",
+        "zeros between positions, and no `lhs_dilation`",
+    ),
+    ("pallas", "depthwise layers, layer norms", "kernels of Triton, written with Pallas"),
+)
+
+TPU = """## On a TPU
+
+Nothing was run on one. The [guide](https://cloud.google.com/tpu/docs/performance-guide) says that memory is tiled by
+8 × 128 and that XLA pads what does not fill a tile. It asks for a batch that is a multiple of 8 for each core with
+channels that are a multiple of 128, or for a batch that is a multiple of 128 with channels that are a multiple of 8.
+XLA chooses which axes lie along a tile. What the library does for that:
+
+- It leaves the choice to XLA: programs say nothing of how an array lies in memory, and hold no transpose of an image in
+  either data format and no padding of channels.
+- Each op of a convolution is one convolution, and a border, a pool and a norm are slices, sums and elementwise
+  functions. An adaptive pool is an exception where its size does not divide the image's: it gathers, and its gradient
+  scatters.
+- Sizes are the user's: for the numbers of the guide, choose channels and batch by it.
+
+`tests/lowering/test_platforms.py` exports every public function with its gradients for `tpu` as for `cuda`, and counts
+what the programs hold: it is the same for both. There is no Pallas kernel for a TPU: no measurement and no published
+cost model was found that says that one would win."""
 
 
 def page(found: Found) -> str:
@@ -288,6 +346,8 @@ def page(found: Found) -> str:
             text += f"\n## {heading}\n\n{body}\n"
     if any(has_gpu(found, part) and found[part].get("rows") for part in choices.PARTS):
         text += f"\n## What the library should choose here\n\n{choices.text(found)}\n"
+    candidates = markdown(["candidate", "for", "what it is"], [[f"`{name}`", *rest] for name, *rest in CANDIDATES])
+    text += f"\n{HOW.format(candidates=candidates)}\n\n{TPU}\n"
     notes = [f"- {part}: {note}" for part, results in found.items() for note in results["notes"]]
     sides = [
         f"- {name}, {side}: {figures['failed']}"

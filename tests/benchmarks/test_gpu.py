@@ -147,6 +147,9 @@ def test_a_candidate_is_offered_only_what_it_computes():
     dense, strided = row("", 2, 6, (9, 9), 6, 3), row("", 2, 6, (9, 9), 6, 1, 2)
     assert ops.shifted(dense) == ops.product(dense) == ops.interior(dense) == ops.product(strided) == (None,) * 3
     assert ops.shifted(replace(dense, groups=6, out=12)) == (None,) * 3
+    depthwise = replace(dense, groups=6, out=6)
+    served = [[f is not None for f in ops.shifted(replace(depthwise, kernel=k))] for k in ((5, 5), (7, 7), (7, 8))]
+    assert served == [[True] * 3, [True, True, False], [False] * 3]
 
 
 def test_a_transposed_layer_is_an_op_of_a_convolution():
@@ -280,6 +283,19 @@ def test_the_command_from_end_to_end(tmp_path, capfd):
     assert "No GPU was at hand: no figure on this page was taken on one." in text
     assert text.count(f"| {page.NONE}") == len(page.TARGETS)
     assert "## Ceilings" not in text  # a CPU's rates are not what the page is about
+    assert all(f"| `{name}`" in text for name in {*ops.CANDIDATES, *kernels.CANDIDATES} - {"xla"})
+
+
+def test_what_a_cpu_says_of_tf32_is_left_out():
+    line = {"products": True, "cases": 3, "median": 1e-8, "value": 2e-8, "gradient": 3e-8, "bound": 5e-6, "over": 0}
+    summary = [line | {"preset": preset, "worst": "conv1d"} for preset in ("default", "TF32")]
+    found = {"parity": {"summary": summary, "where": {"platform": "cpu"}}}
+    default, tf32 = page.parity_table(found).splitlines()[2:]
+    assert "2.0e-08" in default
+    assert "2.0e-08" not in tf32
+    assert tf32.endswith(f"| {page.NONE} |")
+    found["parity"]["where"]["platform"] = "gpu"
+    assert page.NONE not in page.parity_table(found)
 
 
 def a_part(folder, body):

@@ -149,11 +149,19 @@ def test_the_kernels_are_a_family_of_the_library(monkeypatch):
         (Case((2, 9, 8, 5), (3, 3), dtype="int8"), {}, "the dtype is int8"),
         (Case((0, 9, 8, 5), (3, 3)), {}, "arrays that are not empty"),
         (Case((2, 2, 8, 5), (3, 3)), {}, "arrays that are not empty"),
+        (Case((2, 9, 8, 5), (1, 1), (300, 300)), {}, "CUDA takes fewer"),
     ],
 )
 def test_what_the_kernels_refuse(case, facts, message):
     for problem in case.problems(**facts).values():
         assert message in depthwise.cannot(problem)
+
+
+def test_positions_that_32_bits_do_not_count_are_refused():
+    problem = Case((2, 9, 8, 5), (3, 3)).problems()["output"]
+    x_shape, y_shape = (2**13, 2**9 + 2, 2**9, 5), (2**13, 2**9, 2**9, 5)
+    assert "in 32 bits" in depthwise.cannot(replace(problem, x_shape=x_shape, y_shape=y_shape))
+    assert depthwise.cannot(replace(problem, x_shape=(2**12, *x_shape[1:]), y_shape=(2**12, *y_shape[1:]))) is None
 
 
 # --- layer norm -----------------------------------------------------------------------------------------------
