@@ -44,8 +44,8 @@ OF_EACH_TEST = 3
 # JAXCONV_OF_EACH. With JAXCONV_ALL, and where pytest is called by hand, all are run.
 OF_MANY_CASES = {
     "test_accuracy.py", "test_algorithms.py", "test_configs.py", "test_convolution.py", "test_division.py",
-    "test_dropout.py", "test_every_layer.py", "test_fuse.py", "test_init.py", "test_maxima.py", "test_mesh.py",
-    "test_meshes.py", "test_model_fields.py", "test_models.py", "test_moments.py", "test_native.py",
+    "test_dropout.py", "test_every_layer.py", "test_fuse.py", "test_init.py", "test_kernels.py", "test_maxima.py",
+    "test_mesh.py", "test_meshes.py", "test_model_fields.py", "test_models.py", "test_moments.py", "test_native.py",
     "test_normalised.py", "test_normalization.py", "test_padding.py", "test_parametrization.py", "test_patches.py",
     "test_picture.py", "test_platforms.py", "test_pooling.py", "test_ports.py", "test_recurrent.py",
     "test_resampling.py", "test_spatial.py", "test_step.py", "test_torch_grid.py", "test_torch_samples.py",
