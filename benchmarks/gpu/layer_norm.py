@@ -105,8 +105,7 @@ def _gradients_kernel(x_ref, mean_ref, r_ref, c_ref, g_ref, dx_ref, dc_ref, db_r
         _, _, exists = _columns(shape, block, row)
         x, g = (triton.load(ref.at[row, column], mask=exists, other=0).astype(jnp.float32) for ref in (x_ref, g_ref))
         mean, r = (triton.load(ref.at[row], mask=row < shape[0], other=0) for ref in (mean_ref, r_ref))
-        xn = jnp.where(within, (x - mean) * r, 0)
-        h = c * g
+        xn, h = (x - mean) * r, c * g  # where there is no column, h and g are 0
         of_h, of_xn = ((a.sum(1)[:, None] / shape[1]) for a in (h, h * xn))
         triton.store(dx_ref.at[row, column], (r * (h - of_h - xn * of_xn)).astype(dx_ref.dtype), mask=exists)
         return sums[0] + g * xn, sums[1] + g

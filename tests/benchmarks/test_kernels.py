@@ -1,6 +1,7 @@
 """Candidates that are written with Pallas, without a GPU: their values, and that they are lowered for one."""
 
 import contextlib
+import os
 import warnings
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +21,8 @@ from jaxconv._spec.convolution import ConvSpec
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
-TOLERANCES = {"float32": 2e-6, "bfloat16": 8e-3, "float16": 1e-3}
+# Sums are taken in float32 and rounded once, to half a step of the dtype.
+ROUNDING = {"float32": 0, "bfloat16": 2**-8, "float16": 2**-11}
 
 
 def rounded(rng, *shape, dtype="float32"):
@@ -32,10 +34,11 @@ def doubles(array):
     return torch.from_numpy(np.asarray(array, np.float64))
 
 
-def assert_near(got, wanted, dtype):
+def assert_near(got, wanted, dtype, scale=1):
     assert str(got.dtype) == dtype
     wanted = wanted.detach().numpy()
-    np.testing.assert_allclose(np.asarray(got, np.float64), wanted, rtol=0, atol=TOLERANCES[dtype] * abs(wanted).max())
+    atol = 3e-6 * max(abs(wanted).max(), 1)
+    np.testing.assert_allclose(np.asarray(got, np.float64), wanted, rtol=1.01 * ROUNDING[dtype], atol=scale * atol)
 
 
 # --- depthwise ------------------------------------------------------------------------------------------------
@@ -75,17 +78,17 @@ class Case:
         return [jax.jit(partial(getattr(depthwise, op), problems[op]))(*given[op]) for op in given]
 
 
-# More rows and columns than a tile has, more channels than a program, phases that differ in their taps, an odd number
-# of rows for each share of the weight's gradient.
+# More rows and columns than a tile has, phases that differ in their taps, more columns than a step of the weight's
+# gradient has, shares of it with a row too many.
 CASES = {
-    "one tile, asymmetric pads": Case((2, 9, 8, 5), (3, 2), (2, 1), ((1, 2), (0, 1))),
-    "phases": Case((1, 9, 13, 3), (5, 4), (2, 3), ((2, 1), (3, 0)), dtype="bfloat16"),
+    "asymmetric pads": Case((2, 9, 8, 5), (3, 2), (2, 1), ((1, 2), (0, 1))),
+    "phases": Case((1, 9, 31, 3), (5, 4), (2, 3), ((2, 1), (3, 0)), dtype="bfloat16"),
     "cropped": Case((2, 9, 11, 3), (3, 2), (2, 1), ((-1, 2), (3, -2))),
-    "a kernel beyond the image, in a loop": Case((1, 4, 5, 2), (7, 9), (1, 2), ((5, 4), (4, 5))),
+    "a kernel beyond the image, in a loop": Case((1, 4, 13, 2), (7, 9), (1, 2), ((5, 4), (4, 5))),
+    "channels of two programs": Case((1, 5, 10, 70), (2, 3), (1, 1), ((1, 0), (1, 1))),
+    "dilated beside a stride": Case((2, 9, 11, 3), (3, 2), (1, 2), ((1, 2), (2, 2)), (2, 1)),
 }
 MORE = {
-    "channels of two programs": Case((1, 5, 7, 70), (3, 3), (1, 1), ((1, 1), (1, 1))),
-    "dilated beside a stride": Case((2, 9, 11, 3), (3, 2), (1, 2), ((1, 2), (2, 2)), (2, 1)),
     "float16": Case((2, 12, 9, 3), (3, 3), (1, 2), ((1, 1), (1, 1)), dtype="float16"),
     "positions that no window reads": Case((3, 6, 40, 1), (2, 3), (4, 5), ((0, 0), (1, 1))),
     "one position": Case((1, 1, 1, 4), (1, 1), (3, 2)),
@@ -94,9 +97,9 @@ MORE = {
 }
 
 
-@pytest.mark.parametrize("name", [*CASES, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)])
+@pytest.mark.parametrize("name", CASES | (MORE if "JAXCONV_ALL" in os.environ else {}))
 def test_a_depthwise_kernel_computes_what_pytorch_does(name, monkeypatch):
-    monkeypatch.setattr(depthwise, "_WEIGHT_PROGRAMS", 2)  # so that a share has several rows
+    monkeypatch.setattr(depthwise, "_WEIGHT_PROGRAMS", 3)  # so that a share has several rows, and the last one fewer
     case = (CASES | MORE)[name]
     x, w, dy = case.arrays()
     tx, tw = (doubles(a).requires_grad_() for a in (x, w))
@@ -193,8 +196,7 @@ def test_a_layer_norm_computes_what_pytorch_does(shape, dtype, monkeypatch):
     ty = torch.nn.functional.layer_norm(given[0], shape[-1:], given[1], given[2], eps=1e-3)
     for got, wanted in zip(step(x, c, b, g), (ty, *torch.autograd.grad(ty, given, doubles(g))), strict=True):
         # The gradient of x is a small difference where a row has few numbers.
-        atol = (8 if shape[-1] < 4 else 1) * TOLERANCES[dtype] * max(abs(wanted.detach().numpy()).max(), 1)
-        np.testing.assert_allclose(np.asarray(got, np.float64), wanted.detach().numpy(), rtol=0, atol=atol)
+        assert_near(got, wanted, dtype, scale=8 if shape[-1] < 4 else 1)
 
 
 def test_what_the_layer_norm_refuses():
