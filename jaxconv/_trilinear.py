@@ -32,7 +32,7 @@ from jaxconv._lowering import select, sharded
 from jaxconv._lowering.common import add_bias, sum_to_bias
 from jaxconv._lowering.family import ONE, SEVERAL, Problem, make_problem
 from jaxconv._lowering.family import names as array_names
-from jaxconv._lowering.primitives import bind, no_tangent, place, register
+from jaxconv._lowering.primitives import as_here, bind, no_tangent, place, register
 from jaxconv._spec.convolution import LESS, SMALLER, ConvSpec
 from jaxconv._spec.shapes import Size, extent, is_static
 
@@ -186,7 +186,7 @@ def _transpose(primitive: Primitive, cotangent, other, linear, cotangent_first: 
     The two differ in dtype where `preferred_element_type` was given: then the narrower one is widened.
     """
     both = jnp.promote_types(cotangent.dtype, other.dtype)
-    pair = (cotangent.astype(both), other.astype(both))
+    pair = (cotangent.astype(both), as_here(other).astype(both))
     shape, size = linear.aval.shape, None
     if primitive is input_p:
         size = params["spec"].size_of(shape)

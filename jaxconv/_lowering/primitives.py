@@ -23,10 +23,23 @@ def bind(primitive: Primitive, *arrays: jax.Array, **params: Any) -> Any:
     As with JAX's own primitives, an array that does not vary over an axis is marked as if it did where another does.
     The transpose of the mark is a sum over that axis: so the weight of divided images gets its whole gradient.
     """
+    arrays = tuple(map(as_here, arrays))
     varying = [jax.typeof(a).mat.varying for a in arrays]
     everywhere = frozenset().union(*varying)
     marked = (lax.pcast(a, tuple(everywhere - own), to="varying") for a, own in zip(arrays, varying, strict=True))
     return primitive.bind(*marked, **params)
+
+
+def as_here(a: Any) -> Any:
+    """An array with the mesh as it is here in its type.
+
+    Within an op explicit axes are automatic, and so they are where its transpose is taken; but what was kept for that
+    has the types of outside, with which JAX refuses to compute where other axes are manual.
+    """
+    own, here = jax.typeof(a).sharding.mesh, jax.sharding.get_abstract_mesh()
+    if here.empty or own == here or AxisType.Explicit not in own.axis_types:
+        return a
+    return jax.sharding.reshard(a, NamedSharding(here, PartitionSpec()))
 
 
 def place(a: Any) -> dict[str, Any]:

@@ -170,6 +170,29 @@ def test_a_shard_map_along_some_axes_leaves_the_others_in_the_types():
     assert_close(y, alone, 1e-5)
 
 
+@pytest.mark.parametrize("algorithm", ["auto", "taps", "xla"])
+def test_the_gradient_through_a_shard_map_along_some_axes(algorithm):
+    """What is kept of the images has the types of outside, and their gradients are computed within the op."""
+
+    def conv(x, w):
+        return jaxconv.conv2d(
+            x, w, w[:, 0, 0, 0], padding=((1, 0), (2, 1)), padding_mode="circular", algorithm=algorithm
+        )
+
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(s).astype("float32") for s in ((4, 4, 8, 5), (6, 4, 2, 3)))
+    alone = jax.grad(lambda x, w: (conv(x, w) ** 2).sum(), (0, 1))(x, w)
+    mesh = jax.make_mesh((2, 4), ("n", "h"), axis_types=(AxisType.Explicit,) * 2)
+    with jax.set_mesh(mesh):
+        images = jax.device_put(x, NamedSharding(mesh, PartitionSpec("n", None, "h")))
+        batch, whole = PartitionSpec("n"), PartitionSpec()
+        of_parts = jax.shard_map(conv, in_specs=(batch, whole), out_specs=batch, axis_names={"n"})
+        found = jax.jit(jax.grad(lambda x, w: (of_parts(x, w) ** 2).sum(), (0, 1)))(images, jnp.asarray(w))
+        assert [tuple(jax.typeof(a).sharding.spec) for a in found] == [("n", None, "h", None), (None,) * 4]
+    for ours, expected in zip(found, alone, strict=True):
+        assert_close(ours, expected, 1e-5)
+
+
 WITHOUT_A_MESH = {
     "conv2d": lambda x: jaxconv.conv2d(x, jnp.linspace(-1, 1, 5 * 27).reshape(5, 3, 3, 3), jnp.ones(5), padding=1),
     "conv_transpose2d": lambda x: jaxconv.conv_transpose2d(x, jnp.linspace(-1, 1, 48).reshape(3, 4, 2, 2), stride=2),
