@@ -193,6 +193,17 @@ def test_the_gradient_through_a_shard_map_along_some_axes(algorithm):
         assert_close(ours, expected, 1e-5)
 
 
+def test_the_day_on_which_jax_takes_that_of_a_norm():
+    """The guide to several devices says how to do without."""
+    mesh = jax.make_mesh((2, 4), ("n", "h"), axis_types=(AxisType.Explicit,) * 2)
+    batch = PartitionSpec("n")
+    with jax.set_mesh(mesh):
+        x = jax.device_put(np.ones((4, 4, 8, 5), "float32"), NamedSharding(mesh, PartitionSpec("n", None, "h")))
+        of_parts = jax.shard_map(lambda x: jaxconv.group_norm(x, 2), in_specs=batch, out_specs=batch, axis_names={"n"})
+        with pytest.raises((NotImplementedError, ValueError), match=r"Closing over inputs|context mesh"):
+            jax.jit(jax.grad(lambda x: (of_parts(x) ** 2).sum()))(x)
+
+
 WITHOUT_A_MESH = {
     "conv2d": lambda x: jaxconv.conv2d(x, jnp.linspace(-1, 1, 5 * 27).reshape(5, 3, 3, 3), jnp.ones(5), padding=1),
     "conv_transpose2d": lambda x: jaxconv.conv_transpose2d(x, jnp.linspace(-1, 1, 48).reshape(3, 4, 2, 2), stride=2),
