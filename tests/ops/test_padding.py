@@ -175,3 +175,8 @@ def test_an_array_of_integers_takes_the_value_of_each_narrower_dtype(dtype):
         else:
             with pytest.raises(TypeError, match=f"value has dtype {other}, whose numbers do not all fit"):
                 jax.eval_shape(filled, value)
+
+
+def test_a_crop_of_one_more_than_there_is():
+    with pytest.raises(ValueError, match=r"pad crops more than there is: \(-2, -1\) of axis 2, which has size 2"):
+        jaxconv.pad(jnp.ones((1, 1, 2, 3)), (0, 0, -2, -1))

@@ -360,6 +360,18 @@ def test_unpooling_undoes_a_pool():
         np.testing.assert_array_equal(again, value)
 
 
+def test_the_sizes_that_unpooling_refuses():
+    """PyTorch's, of 5 positions and a stride of 3, are from 13 to 17; and no window is empty."""
+    x, places = np.ones((2, 5), "float32"), np.tile(np.arange(5), (2, 1))
+    for size in (13, 17):
+        assert pooling.max_unpool1d(x, places, 3, output_size=(size,)).shape == (2, size)
+    for size in (12, 18):
+        with pytest.raises(ValueError, match=r"output_size\[0\] must be from 13 to 17"):
+            pooling.max_unpool1d(x, places, 3, output_size=(size,))
+    with pytest.raises(ValueError, match="kernel_size must be positive, got 0"):
+        pooling.max_unpool1d(x, places, 0)
+
+
 def test_dtypes_of_unpooling():
     for dtype in ("int8", "uint8", "int32", "float16", "bfloat16"):
         y = pooling.max_unpool1d(jnp.ones((1, 3), dtype), np.array([[0, 2, 5]], np.int32), 2)
